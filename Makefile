@@ -1,0 +1,76 @@
+# Milldam. `make` alone says what each target does.
+
+export GOTOOLCHAIN := auto
+GO ?= go
+BIN := bin/milldam
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+E2E := ./.ci/e2e
+
+# Packages whose tests run under the race detector; all others run without.
+RACE_PKGS := ./core/... ./streams/... ./connect/...
+PLAIN_PKGS := . ./cmd/... ./connectors/... ./examples/... ./pipelines/... ./runtime/...
+
+MINUTES ?=
+FUZZTIME ?= $(if $(MINUTES),$(MINUTES)m,30s)
+ONCE ?=
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short bench fuzz docs docs-check setup clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+go-version:
+	@command -v $(GO) >/dev/null || { echo "make: no go command. Install Go 1.21 or newer (Debian: apt-get install golang-go from bookworm-backports, or the archive of your distribution)." >&2; exit 1; }
+	@v=$$(GOTOOLCHAIN=local $(GO) env GOVERSION | sed 's/^go//'); major=$${v%%.*}; rest=$${v#*.}; minor=$${rest%%[!0-9]*}; \
+	[ "$$major" -gt 1 ] || [ "$$minor" -ge 21 ] || { echo "make: Go $$v is too old: 1.21 or newer is needed, which fetches the toolchain of go.mod by itself." >&2; exit 1; }
+
+build: go-version ## build bin/milldam
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/milldam
+
+install: go-version ## install milldam into the Go bin folder
+	CGO_ENABLED=0 $(GO) install -trimpath -ldflags '$(LDFLAGS)' ./cmd/milldam
+
+demo: build ## run the flights demo and keep serving; ONCE=1 ends after the summary
+	$(BIN) dev --demo $(if $(ONCE),--once)
+
+setup: ## install what the tests need (Debian packages, Python packages, peers), by name
+	.ci/setup
+
+test: setup check e2e-short ## the whole proof: check, and a short end-to-end run with real clients and servers
+
+check: build vet staticcheck docs-check unit ## build, vet, staticcheck, import rows, stale docs, unit, crash and fuzz-corpus tests
+
+vet: go-version
+	$(GO) vet ./... $(E2E)
+
+staticcheck: go-version
+	$(GO) run $(STATICCHECK) ./... $(E2E)
+
+unit: go-version
+	.ci/unit race $(RACE_PKGS)
+	.ci/unit plain $(PLAIN_PKGS)
+
+e2e-short: build
+	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -v -short $(E2E)
+
+e2e: build setup ## every client and server, and the demo under SIGKILL
+	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 60m -v $(E2E)
+
+bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
+	.ci/bench
+
+fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute)
+	.ci/fuzz $(FUZZTIME)
+
+docs: go-version ## write the generated reference pages
+	$(GO) run ./cmd/milldam docs docs/reference
+
+docs-check: go-version
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(GO) run ./cmd/milldam docs "$$dir" && \
+	for f in "$$dir"/*; do diff -u "docs/reference/$$(basename "$$f")" "$$f" || { echo "docs/reference/$$(basename "$$f") is stale: run make docs" >&2; exit 1; }; done
+
+clean: ## remove what build and demo made here
+	rm -rf bin .milldam
