@@ -8,7 +8,7 @@ import (
 
 // Suggest returns the word of known that is most likely meant by word; false when none is near.
 func Suggest(word string, known []string) (string, bool) {
-	best, bestDistance := "", len(word)/3+2
+	best, bestDistance := "", min(2+len(word)/5, 4)
 	for _, k := range known {
 		if strings.EqualFold(k, word) || strings.EqualFold(squash(k), squash(word)) {
 			return k, true

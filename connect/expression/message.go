@@ -1,0 +1,179 @@
+package expression
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/milldam/milldam/connect"
+)
+
+// Runtime is where expressions take time and chance from.
+type Runtime struct {
+	Now  func() time.Time
+	Rand *rand.Rand
+
+	iterations int // of the evaluation that runs
+}
+
+// NewRuntime returns a runtime with the system clock, whose chance follows seed.
+func NewRuntime(seed uint64) *Runtime {
+	return &Runtime{Now: time.Now, Rand: rand.New(rand.NewPCG(seed, seed))}
+}
+
+// Message is one record as expressions see it. It belongs to one goroutine and is used again for the next record by Reset.
+type Message struct {
+	Record connect.Record
+
+	value   any
+	order   []string // fields of value when it is an object
+	decoded bool
+	changed bool
+	env     map[string]any
+	machine vm.VM
+	runtime *Runtime
+}
+
+// NewMessage returns a message for one record after the other.
+func NewMessage(rt *Runtime) *Message {
+	return &Message{env: map[string]any{runtimeName: rt}, runtime: rt}
+}
+
+// Reset makes r the record of the message; window and table are forgotten.
+func (m *Message) Reset(r connect.Record) {
+	m.Record = r
+	m.value, m.order, m.decoded, m.changed = nil, nil, false, false
+	clear(m.env)
+	m.env[runtimeName] = m.runtime
+}
+
+// ErrNoJSON is wrapped by the error for a value that is no JSON.
+var ErrNoJSON = errors.New("value")
+
+// Value returns the decoded value; nil for a tombstone.
+func (m *Message) Value() (any, error) {
+	if m.decoded {
+		return m.value, nil
+	}
+	if m.Record.Value != nil {
+		v, order, err := Decode(m.Record.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%w is %w", ErrNoJSON, err)
+		}
+		m.value, m.order = v, order
+	}
+	m.decoded = true
+	return m.value, nil
+}
+
+// Fields returns the field names of the value in their order; nil when it is no object.
+func (m *Message) Fields() ([]string, error) {
+	_, err := m.Value()
+	return m.order, err
+}
+
+// SetObject makes an object the value; order names its fields.
+func (m *Message) SetObject(fields map[string]any, order []string) {
+	m.set(fields)
+	m.order = order
+}
+
+// SetValue makes v the value.
+func (m *Message) SetValue(v any) { m.set(v) }
+
+func (m *Message) set(v any) {
+	m.value, m.order, m.decoded, m.changed = v, nil, true, true
+	delete(m.env, "value")
+}
+
+// SetKey makes text the key.
+func (m *Message) SetKey(key []byte) {
+	m.Record.Key = key
+	delete(m.env, "key")
+}
+
+// SetTimestamp makes t the record's time.
+func (m *Message) SetTimestamp(t time.Time) {
+	m.Record.Timestamp = t
+	delete(m.env, "timestamp")
+}
+
+// SetWindow gives expressions the name window.
+func (m *Message) SetWindow(start, end time.Time) {
+	m.env["window"] = map[string]any{"start": start.UTC(), "end": end.UTC()}
+}
+
+// SetTable gives expressions the name table: the joined row, or nil.
+func (m *Message) SetTable(row any) { m.env["table"] = row }
+
+// Encode returns the value's bytes: those of the record while nothing changed it.
+func (m *Message) Encode() ([]byte, error) {
+	if !m.changed {
+		return m.Record.Value, nil
+	}
+	var err error
+	var out []byte
+	switch v := m.value.(type) {
+	case nil:
+		return nil, nil
+	case map[string]any:
+		if m.order != nil {
+			out, err = AppendObject(nil, v, m.order)
+		} else {
+			out, err = Append(nil, v)
+		}
+	default:
+		out, err = Append(nil, v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode the value: %w", err)
+	}
+	m.Record.Value, m.changed = out, false
+	return out, nil
+}
+
+// fill puts the names that an expression uses into its environment.
+func (m *Message) fill(uses names) error {
+	for bit, name := range recordNames {
+		if uses&(1<<bit) == 0 {
+			continue
+		}
+		if _, has := m.env[name]; has {
+			continue
+		}
+		v, err := m.lookup(name)
+		if err != nil {
+			return err
+		}
+		m.env[name] = v
+	}
+	return nil
+}
+
+func (m *Message) lookup(name string) (any, error) {
+	switch name {
+	case "value":
+		return m.Value()
+	case "key":
+		if m.Record.Key == nil {
+			return nil, nil
+		}
+		return string(m.Record.Key), nil
+	case "headers":
+		headers := make(map[string]any, len(m.Record.Headers))
+		for _, h := range m.Record.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		return headers, nil
+	case "topic":
+		return m.Record.Topic, nil
+	case "partition":
+		return int(m.Record.Partition), nil
+	case "offset":
+		return int(m.Record.Offset), nil
+	}
+	return m.Record.Timestamp.UTC(), nil
+}
