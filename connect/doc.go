@@ -1,0 +1,2 @@
+// Package connect
+package connect
