@@ -147,8 +147,11 @@ func compileError(source string, scope Scope, err error) error {
 	out.Offset = min(out.Offset, len(runes))
 	if name, ok := strings.CutPrefix(at.Message, "unknown name "); ok {
 		out.Width = len([]rune(name))
-		out.Message += config.DidYouMean(name, knownNames(scope))
-		out.Hint = unknownNameHint(name, scope)
+		meant := config.DidYouMean(name, knownNames(scope))
+		out.Message += meant
+		if meant == "" {
+			out.Hint = unknownNameHint(name, scope)
+		}
 	}
 	switch {
 	case strings.Contains(at.Message, `Operator("=")`):

@@ -1,0 +1,142 @@
+package pipelines
+
+import (
+	"fmt"
+
+	"github.com/milldam/milldam/connect"
+	"github.com/milldam/milldam/connect/expression"
+	"github.com/milldam/milldam/core/config"
+)
+
+// StepError is the failure of one record in a step: it says where the step stands in the YAML. Trying again does not mend it.
+type StepError struct {
+	Position config.Position
+	Step     string // as in steps[0].where
+	Err      error
+}
+
+// Error returns position, step and cause.
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %s: %v", e.Position, e.Step, e.Err) }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// recordStep is a step that needs nothing but the record.
+type recordStep struct {
+	apply func(*expression.Message) (keep bool, err error)
+	fail  func(error) error
+}
+
+// chain applies steps that need nothing but the record, and at last the expressions of a topic sink. A chain belongs to one goroutine.
+type chain struct {
+	steps   []recordStep
+	message *expression.Message
+}
+
+// newChain returns the steps [from, to) of s as a chain, followed by the expressions of its topic sink when the steps reach
+// the last one.
+func newChain(s *Spec, from, to int, rt *expression.Runtime) *chain {
+	c := &chain{message: expression.NewMessage(rt)}
+	for i := from; i < to; i++ {
+		step := s.Steps[i]
+		fail := stepFailure(step.node, step.Kind())
+		switch {
+		case step.Where != nil:
+			c.steps = append(c.steps, recordStep{step.Where.apply, fail})
+		case step.Map != nil:
+			c.steps = append(c.steps, recordStep{step.Map.apply, fail})
+		}
+	}
+	if sink := s.Sink.Topic; sink != nil && to == len(s.Steps) {
+		c.addSink(s.node, sink)
+	}
+	return c
+}
+
+func (c *chain) addSink(root config.Node, sink *TopicSink) {
+	section := at(root, "sink", "topic")
+	for _, x := range []struct {
+		name       string
+		expression expression.Expression
+		apply      func(*expression.Message, expression.Expression) error
+	}{{"time", sink.Time, setTime}, {"key", sink.Key, setKey}, {"value", sink.Value, setValue}} {
+		if !x.expression.IsZero() {
+			apply := func(m *expression.Message) (bool, error) { return true, x.apply(m, x.expression) }
+			c.steps = append(c.steps, recordStep{apply, stepFailure(section, x.name)})
+		}
+	}
+}
+
+// stepFailure returns a function that says of an error where it happened.
+func stepFailure(n config.Node, field string) func(error) error {
+	where := at(n, field)
+	position, path := where.Position(), where.Path
+	return func(err error) error { return &StepError{position, path, err} }
+}
+
+func setTime(m *expression.Message, e expression.Expression) error {
+	t, err := e.Time(m)
+	if err == nil {
+		m.SetTimestamp(t)
+	}
+	return err
+}
+
+func setKey(m *expression.Message, e expression.Expression) error {
+	text, ok, err := e.Text(m)
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		m.SetKey([]byte(text))
+	default:
+		m.SetKey(nil)
+	}
+	return nil
+}
+
+func setValue(m *expression.Message, e expression.Expression) error {
+	v, err := e.Eval(m)
+	if err == nil {
+		m.SetValue(v)
+	}
+	return err
+}
+
+// apply runs r through the steps; keep is false when one dropped it. A tombstone passes maps and filters untouched when they cannot
+// be told what to do with it: only steps that look at its value fail.
+func (c *chain) apply(r connect.Record) (out connect.Record, keep bool, err error) {
+	if len(c.steps) == 0 {
+		return r, true, nil
+	}
+	c.message.Reset(r)
+	keep, err = c.run()
+	if err != nil || !keep {
+		return connect.Record{}, false, err
+	}
+	return c.record()
+}
+
+// run applies the steps to the message as it stands.
+func (c *chain) run() (keep bool, err error) {
+	for _, s := range c.steps {
+		keep, err := s.apply(c.message)
+		if err != nil {
+			return false, s.fail(err)
+		}
+		if !keep {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (c *chain) record() (connect.Record, bool, error) {
+	value, err := c.message.Encode()
+	if err != nil {
+		return connect.Record{}, false, err
+	}
+	out := c.message.Record
+	out.Value = value
+	return out, true, nil
+}

@@ -1,0 +1,57 @@
+package pipelines
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestLintOfTheDesignSample(t *testing.T) {
+	specs, errs := loadFile(t, "design.yaml")
+	golden(t, "design.errors", errs.Render()+"\n")
+	var plans strings.Builder
+	for _, s := range specs {
+		plans.WriteString(s.Plan().String())
+	}
+	golden(t, "design.plans", plans.String())
+}
+
+func TestLintOfMistakes(t *testing.T) {
+	for _, name := range []string{"mistakes", "graph"} {
+		_, errs := loadFile(t, name+".yaml")
+		golden(t, name+".errors", errs.Render()+"\n")
+	}
+}
+
+func TestPlans(t *testing.T) {
+	specs, errs := loadFile(t, "plans.yaml")
+	if len(errs) > 0 {
+		t.Fatal(errs.Render())
+	}
+	var plans strings.Builder
+	for _, s := range specs {
+		plans.WriteString(s.Plan().String())
+	}
+	golden(t, "plans.txt", plans.String())
+}
+
+func FuzzLoad(f *testing.F) {
+	for _, name := range []string{"design.yaml", "mistakes.yaml", "graph.yaml", "plans.yaml"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		for doc := range strings.SplitSeq(string(text), "---\n") {
+			f.Add([]byte(doc))
+		}
+	}
+	registry := lintRegistry(f)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		specs, errs := Load([]File{{"f.yaml", text}}, registry, testOptions())
+		_ = errs.Render() // only that it does not panic
+		for _, s := range specs {
+			_ = s.Plan().String() // only that it does not panic
+		}
+	})
+}
