@@ -230,6 +230,7 @@ func TestHostileDocumentsAreRefused(t *testing.T) {
 	for name, text := range map[string]string{
 		"alias bomb":   bomb,
 		"alias cycle":  "a: &a [*a]\n",
+		"too deep to parse": strings.Repeat("- ", 100_000),
 		"deep nesting": "a: " + strings.Repeat("[", 500) + strings.Repeat("]", 500) + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {

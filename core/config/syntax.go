@@ -24,7 +24,8 @@ func syntaxError(file string, lines []string, text []byte, err error) *Error {
 		e.Line = max(1, min(e.Line, len(lines)))
 		e.Message = "not valid YAML: " + m[2]
 	}
-	if len(text) <= maxReparseBytes {
+	// The second parser takes quadratic time for what the first refused as too deep.
+	if len(text) <= maxReparseBytes && !strings.Contains(err.Error(), "max depth") {
 		if line, column, message, ok := reparse(text); ok {
 			e.Line, e.Column, e.Message = line, column, "not valid YAML: "+message
 		}
