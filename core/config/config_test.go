@@ -201,6 +201,7 @@ func TestSyntaxErrorsHaveTheRightPlace(t *testing.T) {
 		{"tab", "a:\n\tb: 1\n", "f.yaml:2:1", "spaces"},
 		{"bare reference in flow", "a: { b: ${env:X} }\n", "f.yaml:1:", "quote it: \"${env:X}\""},
 		{"percent", "a: 1\nb: %Y\n", "f.yaml:2:", "quoted"},
+		{"question mark in flow", "a:\n  - b\n  - { c: x?.y }\n", "f.yaml:3:11", "quotes around"},
 		{"unclosed quote", "a: 1\nb: \"x\nc: 2\n", "f.yaml:2:", ""},
 		{"unclosed flow", "a: 1\nb: [1, 2\nc: 3\n", "f.yaml:", ""},
 		{"wrong indent", "a:\n    b: 1\n  c: 2\n", "f.yaml:3:", "indent"},
@@ -228,10 +229,10 @@ func TestHostileDocumentsAreRefused(t *testing.T) {
 		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.Join([]string{a, a, a, a, a, a, a, a, a, a}, ","))
 	}
 	for name, text := range map[string]string{
-		"alias bomb":   bomb,
-		"alias cycle":  "a: &a [*a]\n",
+		"alias bomb":        bomb,
+		"alias cycle":       "a: &a [*a]\n",
 		"too deep to parse": strings.Repeat("- ", 100_000),
-		"deep nesting": "a: " + strings.Repeat("[", 500) + strings.Repeat("]", 500) + "\n",
+		"deep nesting":      "a: " + strings.Repeat("[", 500) + strings.Repeat("]", 500) + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m map[string]any

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	goyaml "github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/parser"
@@ -28,6 +29,8 @@ func syntaxError(file string, lines []string, text []byte, err error) *Error {
 	if len(text) <= maxReparseBytes && !strings.Contains(err.Error(), "max depth") {
 		if line, column, message, ok := reparse(text); ok {
 			e.Line, e.Column, e.Message = line, column, "not valid YAML: "+message
+		} else if line, column, ok := questionMark(lines, e.Line); ok {
+			e.Line, e.Column, e.Message = line, column, "not valid YAML: a ? inside of { } or [ ]"
 		}
 	}
 	if e.Line <= len(lines) {
@@ -56,7 +59,20 @@ func reparse(text []byte) (line, column int, message string, ok bool) {
 	return p.Line, p.Column, placed.GetMessage(), p.Line > 0 && p.Column > 0
 }
 
+// questionMark finds a bare ? in a flow collection near a line: the first parser takes it for the start of a key, and names the line where
+// the collection's block began; the second one accepts it.
+func questionMark(lines []string, near int) (line, column int, ok bool) {
+	const searched = 20
+	for i := max(near, 1); i <= min(near+searched, len(lines)); i++ {
+		if m := bareQuestion.FindStringIndex(lines[i-1]); m != nil {
+			return i, utf8.RuneCountInString(lines[i-1][:m[1]]), true
+		}
+	}
+	return 0, 0, false
+}
+
 var (
+	bareQuestion  = regexp.MustCompile(`[\{\[][^"'#]*\?`)
 	bareReference = regexp.MustCompile(`[\{\[,:]\s*\$\{[^}]*\}`)
 	barePercent   = regexp.MustCompile(`:\s+%`)
 )
@@ -68,6 +84,8 @@ func syntaxHint(source string) string {
 		return "YAML is indented by spaces, not by tabs"
 	case bareReference.MatchString(source):
 		return fmt.Sprintf("quote it: %q", strings.TrimLeft(bareReference.FindString(source), "{[,: "))
+	case bareQuestion.MatchString(source):
+		return `put quotes around an expression that holds one of ? { } [ ] : # or a comma`
 	case barePercent.MatchString(source):
 		return `a value that starts with % must be quoted: "%Y"`
 	}
