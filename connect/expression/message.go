@@ -69,6 +69,14 @@ func (m *Message) Value() (any, error) {
 	return m.value, nil
 }
 
+// IsTombstone tells whether the record has no value.
+func (m *Message) IsTombstone() bool {
+	if m.decoded {
+		return m.value == nil && (m.changed || m.Record.Value == nil)
+	}
+	return m.Record.Value == nil
+}
+
 // Fields returns the field names of the value in their order; nil when it is no object.
 func (m *Message) Fields() ([]string, error) {
 	_, err := m.Value()
