@@ -153,6 +153,20 @@ func reaches(source, n *node) (found, retimed bool) {
 	return found, retimed
 }
 
+// restoreStore takes records of a store's changelog.
+func (t *task) restoreStore(s taskStore, records []*kgo.Record) error {
+	for _, r := range records {
+		if r.Attrs.IsControl() {
+			continue
+		}
+		if err := s.Restore(state.Change{Key: r.Key, Value: r.Value, Time: r.Timestamp.UnixMilli()}); err != nil {
+			return fmt.Errorf("task %s: restore from %s-%d@%d: %w", t.id, r.Topic, r.Partition, r.Offset, err)
+		}
+		t.metrics.Restored.Add(1)
+	}
+	return nil
+}
+
 // restored ends the restore of the stores: what was closed before it does not come back.
 func (t *task) restored() {
 	for _, w := range t.windowers {
