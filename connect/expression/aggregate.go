@@ -56,7 +56,7 @@ func CompileAggregate(source string) (Aggregate, error) {
 		compiled := aggregateCall{name: c.name}
 		if c.argument != nil {
 			argument := &parser.Tree{Node: c.argument, Source: tree.Source}
-			if compiled.argument, err = finish(source, argument, withAggregates(newConfig(0)), 0); err != nil {
+			if compiled.argument, err = finish(source, argument, withAggregates(newConfig(noOrigin)), noOrigin); err != nil {
 				return Aggregate{}, err
 			}
 		}

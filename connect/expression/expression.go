@@ -35,6 +35,7 @@ const (
 	WithWindow Scope = 1 << iota // window.start and window.end
 	WithTable                    // table, the joined row
 	onlyGroup                    // of the record's names only key: the result of an Aggregate
+	noOrigin                     // without topic, partition and offset: the argument of an aggregate, which may come through another topic
 )
 
 // names is the set of recordNames that an expression uses, one bit each.
@@ -97,10 +98,12 @@ func environment(scope Scope) types.Map {
 	if scope&onlyGroup == 0 {
 		env["value"] = types.Any
 		env["headers"] = types.TypeOf(map[string]any{})
+		env["timestamp"] = types.TypeOf(time.Time{})
+	}
+	if scope&(onlyGroup|noOrigin) == 0 {
 		env["topic"] = types.String
 		env["partition"] = types.Int
 		env["offset"] = types.Int
-		env["timestamp"] = types.TypeOf(time.Time{})
 	}
 	if scope&WithWindow != 0 {
 		env["window"] = types.Map{"start": types.TypeOf(time.Time{}), "end": types.TypeOf(time.Time{})}
@@ -170,6 +173,8 @@ func unknownNameHint(name string, scope Scope) string {
 		return "window is known only after a window step"
 	case name == "table" && scope&WithTable == 0:
 		return "table is known only in the fields of a join"
+	case scope&noOrigin != 0 && slices.Contains(recordNames, name):
+		return name + " is not known in an aggregate: records may come there through another topic; map it into the value before"
 	case scope&onlyGroup != 0 && slices.Contains(recordNames, name):
 		return "after grouping there is no single record, wrap it: sum(...), min(...), max(...), mean(...)"
 	}

@@ -12,7 +12,7 @@
 //
 // Struct tags: `yaml:"name"` names a field (`yaml:",inline"` lifts the fields of an embedded struct), `doc` says what it is for,
 // `default` is what an absent field gets, in YAML, `required:"true"` refuses an absent one, `enum:"a,b"` lists the allowed
-// words. A type that implements Decoder reads itself from its Node (expressions and templates do); one with a method Validate() error
+// words, `type` is what the reference page calls the type when its own name does not say it. A type that implements Decoder reads itself from its Node (expressions and templates do); one with a method Validate() error
 // is checked after it was decoded without error, and names the field at fault with Fieldf.
 //
 // Nothing here starts goroutines or holds locks; a Document may be decoded by several goroutines at once. The environment and

@@ -57,6 +57,9 @@ func fieldOf(f structField, depth int) Field {
 		Name: f.name, Type: describe(t), Doc: f.tag.Get("doc"), Default: f.tag.Get("default"),
 		Required: f.tag.Get("required") == "true", kind: t.Kind(),
 	}
+	if named := f.tag.Get("type"); named != "" {
+		field.Type = named
+	}
 	if words := f.tag.Get("enum"); words != "" {
 		field.Enum = strings.Split(words, ",")
 	}
