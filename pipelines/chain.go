@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/milldam/milldam/connect"
 	"github.com/milldam/milldam/connect/expression"
@@ -33,8 +34,7 @@ type chain struct {
 	message *expression.Message
 }
 
-// newChain returns the steps [from, to) of s as a chain, followed by the expressions of its topic sink when the steps reach
-// the last one.
+// newChain returns the steps [from, to) of s as a chain; those that need state are left out.
 func newChain(s *Spec, from, to int, rt *expression.Runtime) *chain {
 	c := &chain{message: expression.NewMessage(rt)}
 	for i := from; i < to; i++ {
@@ -47,14 +47,16 @@ func newChain(s *Spec, from, to int, rt *expression.Runtime) *chain {
 			c.steps = append(c.steps, recordStep{step.Map.apply, fail})
 		}
 	}
-	if sink := s.Sink.Topic; sink != nil && to == len(s.Steps) {
-		c.addSink(s.node, sink)
-	}
 	return c
 }
 
-func (c *chain) addSink(root config.Node, sink *TopicSink) {
-	section := at(root, "sink", "topic")
+// addSink adds the expressions of a topic sink.
+func (c *chain) addSink(s *Spec) {
+	sink := s.Sink.Topic
+	if sink == nil {
+		return
+	}
+	section := at(s.node, "sink", "topic")
 	for _, x := range []struct {
 		name       string
 		expression expression.Expression
@@ -69,7 +71,7 @@ func (c *chain) addSink(root config.Node, sink *TopicSink) {
 
 // stepFailure returns a function that says of an error where it happened.
 func stepFailure(n config.Node, field string) func(error) error {
-	where := at(n, field)
+	where := at(n, strings.Split(field, ".")...)
 	position, path := where.Position(), where.Path
 	return func(err error) error { return &StepError{position, path, err} }
 }
@@ -103,8 +105,7 @@ func setValue(m *expression.Message, e expression.Expression) error {
 	return err
 }
 
-// apply runs r through the steps; keep is false when one dropped it. A tombstone passes maps and filters untouched when they cannot
-// be told what to do with it: only steps that look at its value fail.
+// apply runs r through the steps; keep is false when one dropped it.
 func (c *chain) apply(r connect.Record) (out connect.Record, keep bool, err error) {
 	if len(c.steps) == 0 {
 		return r, true, nil

@@ -20,7 +20,7 @@ type document struct {
 	Steps    []captured  `yaml:"steps" doc:"What happens to each record, in order."`
 	Sink     captured    `yaml:"sink" required:"true" doc:"Where records go: topic, or a connector."`
 	Errors   ErrorPolicy `yaml:"errors" doc:"What happens to records that cannot be processed or written."`
-	Delivery captured    `yaml:"delivery" doc:"The guarantee: at-least-once."`
+	Delivery captured    `yaml:"delivery" type:"text" doc:"The guarantee: at-least-once."`
 	Tests    []captured  `yaml:"tests" doc:"Records given, and records wanted: see milldam pipeline test."`
 }
 
@@ -70,11 +70,11 @@ func decodeSpec(doc *config.Document, opts config.Options, registry *connect.Reg
 	return s, errs
 }
 
-// maxNameBytes bounds the name of a pipeline, so that the topics named after it stay below Kafka's 249.
-const maxNameBytes = 200
+// maxNameBytes bounds the name of a pipeline, since groups and topics are named after it.
+const maxNameBytes = 80
 
 var (
-	pipelineName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,199}$`)
+	pipelineName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,79}$`)
 	topicName    = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 )
 
@@ -189,9 +189,9 @@ func (s *Spec) decodeSource(n config.Node, registry *connect.Registry) config.Er
 // topicSinkFields is the section sink.topic, but for the expressions, whose names depend on the steps.
 type topicSinkFields struct {
 	Name   string       `yaml:"name" required:"true" doc:"The topic to write."`
-	Key    captured     `yaml:"key" doc:"Expression: the key of the record; the key it has when absent."`
-	Time   captured     `yaml:"time" doc:"Expression: the timestamp of the record; the one it has when absent."`
-	Value  captured     `yaml:"value" doc:"Expression: the value of the record; the value it has when absent."`
+	Key    captured     `yaml:"key" type:"an expression" doc:"The key of the record; the key it has when absent."`
+	Time   captured     `yaml:"time" type:"an expression" doc:"The timestamp of the record; the one it has when absent."`
+	Value  captured     `yaml:"value" type:"an expression" doc:"The value of the record; the value it has when absent."`
 	Create *TopicCreate `yaml:"create" doc:"How to create the topic when it does not exist."`
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/milldam/milldam/connect"
+	"github.com/milldam/milldam/connect/expression"
 	"github.com/milldam/milldam/core/config"
 )
 
@@ -25,6 +26,9 @@ func Load(files []File, registry *connect.Registry, opts config.Options) ([]*Spe
 		errs = append(errs, more...)
 		for _, doc := range docs {
 			spec, more := decodeSpec(doc, opts, registry)
+			if len(more) == 0 {
+				more = checkTopology(spec)
+			}
 			errs = append(errs, more...)
 			if len(more) == 0 {
 				specs = append(specs, spec)
@@ -39,6 +43,20 @@ func Load(files []File, registry *connect.Registry, opts config.Options) ([]*Spe
 		errs = append(errs, checkLoops(specs)...)
 	}
 	return specs, errs.Sort()
+}
+
+// checkTopology builds the graph of the stream hop, which finds what only the engine knows to be wrong.
+func checkTopology(s *Spec) config.Errors {
+	for _, h := range s.Plan().Hops {
+		if h.Kind != StreamHop {
+			continue
+		}
+		o := topologyOptions{newRuntime: func() *expression.Runtime { return expression.NewRuntime(0) }, onError: s.deadLetters()}
+		if _, err := buildTopology(s, h, o); err != nil {
+			return config.Errors{s.node.Errorf("%v", err)}
+		}
+	}
+	return nil
 }
 
 func checkNames(specs []*Spec) config.Errors {

@@ -36,6 +36,22 @@ func TestPlans(t *testing.T) {
 	golden(t, "plans.txt", plans.String())
 }
 
+func TestGraphMistakesOfTheEngineAreFoundAtLoad(t *testing.T) {
+	_, errs := Load([]File{{"p.yaml", []byte(`
+pipeline: p
+source: { topic: { names: [a] } }
+steps: [{ join: { table: a, fields: { x: table.x } } }]
+sink: { stdout: {} }
+`)}}, lintRegistry(t), testOptions())
+	if len(errs) != 1 || !strings.Contains(errs[0].Message, `topic "a" is read by`) {
+		t.Errorf("got %v", errs)
+	}
+}
+
+func TestReference(t *testing.T) {
+	golden(t, "reference.md", Reference(lintRegistry(t)))
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, name := range []string{"design.yaml", "mistakes.yaml", "graph.yaml", "plans.yaml"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name))

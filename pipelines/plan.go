@@ -22,6 +22,7 @@ type Hop struct {
 	Connector string   `json:"connector,omitempty"`
 	Read      []string `json:"read,omitempty"`  // topics
 	Write     string   `json:"write,omitempty"` // topic
+	Group     string   `json:"group,omitempty"` // consumer group
 	Internal  bool     `json:"internal,omitempty"`
 	Steps     []string `json:"steps,omitempty"`
 	Guarantee string   `json:"guarantee"`
@@ -34,13 +35,12 @@ type Hop struct {
 // Plan is how a pipeline runs.
 type Plan struct {
 	Pipeline string   `json:"pipeline"`
-	Group    string   `json:"group"`
 	After    []string `json:"after,omitempty"`
 	Hops     []Hop    `json:"hops"`
 }
 
-// Group returns the consumer group of the pipeline.
-func (s *Spec) Group() string { return "pipeline-" + s.Name }
+// group is the consumer group of the first hop that reads topics. A sink behind a stream hop has its own.
+func (s *Spec) group() string { return "pipeline-" + s.Name }
 
 // inputTopic is the topic between a connector source and what cannot run in its worker: a stateful step, or a connector sink.
 func (s *Spec) inputTopic() string { return s.Name + "-input" }
@@ -54,7 +54,7 @@ var internalTopic = TopicCreate{Partitions: 4, Replicas: 1}
 // Plan divides a pipeline into hops: a connector source writes a topic, the streams engine goes from topic to topic, a connector sink reads topics.
 // Steps that need nothing but the record run in the first hop there is.
 func (s *Spec) Plan() Plan {
-	p := Plan{Pipeline: s.Name, Group: s.Group(), After: s.After}
+	p := Plan{Pipeline: s.Name, After: s.After}
 	end := len(s.Steps)
 	read, next := []string(nil), 0
 	if s.Source.Connector != nil {
@@ -75,7 +75,7 @@ func (s *Spec) Plan() Plan {
 	}
 	stateful := s.firstStateful() < end
 	if s.Sink.Topic != nil || stateful {
-		h := Hop{Kind: StreamHop, Read: read, first: next, last: end}
+		h := Hop{Kind: StreamHop, Group: s.group(), Read: read, first: next, last: end}
 		if s.Sink.Topic != nil {
 			h.Write, h.create = s.Sink.Topic.Name, s.Sink.Topic.Create
 		} else {
@@ -85,7 +85,11 @@ func (s *Spec) Plan() Plan {
 		read, next = []string{h.Write}, end
 	}
 	if s.Sink.Connector != nil {
-		p.add(s, Hop{Kind: SinkHop, Connector: s.Sink.Connector.Name, Read: read, first: next, last: end})
+		group := s.group()
+		if stateful {
+			group += "-sink"
+		}
+		p.add(s, Hop{Kind: SinkHop, Group: group, Connector: s.Sink.Connector.Name, Read: read, first: next, last: end})
 	}
 	return p
 }
@@ -149,7 +153,7 @@ func (w *Window) summary() string {
 // String draws the plan for people.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "pipeline %s (group %s)\n", p.Pipeline, p.Group)
+	fmt.Fprintf(&b, "pipeline %s\n", p.Pipeline)
 	if len(p.After) > 0 {
 		fmt.Fprintf(&b, "  starts after %s\n", strings.Join(p.After, ", "))
 	}
@@ -164,7 +168,11 @@ func (p Plan) String() string {
 				to += " (internal)"
 			}
 		}
-		fmt.Fprintf(&b, "  %d. %s: %s -> %s\n", i+1, h.Kind, from, to)
+		fmt.Fprintf(&b, "  %d. %s: %s -> %s", i+1, h.Kind, from, to)
+		if h.Group != "" {
+			fmt.Fprintf(&b, ", group %s", h.Group)
+		}
+		b.WriteByte('\n')
 		for _, step := range h.Steps {
 			fmt.Fprintf(&b, "       %s\n", step)
 		}

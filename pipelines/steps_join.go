@@ -19,7 +19,7 @@ type Join struct {
 // joinFields is the section join of a step, but for the expressions, whose names depend on the steps before.
 type joinFields struct {
 	Table  string   `yaml:"table" required:"true" doc:"The topic whose newest record of each key is the row of that key."`
-	On     captured `yaml:"on" doc:"Expression: the key to look up; the record's key when absent."`
+	On     captured `yaml:"on" type:"an expression" doc:"The key to look up; the record's key when absent."`
 	Kind   string   `yaml:"kind" default:"left" enum:"left,inner" doc:"left keeps records without a row, their fields are null; inner drops them."`
 	Fields captured `yaml:"fields" required:"true" doc:"Fields to add to the value, as name: expression; the row is called table."`
 }
@@ -46,6 +46,9 @@ func decodeJoin(n config.Node, scope expression.Scope) (*Join, config.Errors) {
 
 // apply adds the fields of row, which is nil when the table has none, to the value of m.
 func (j *Join) apply(m *expression.Message, row []byte) (bool, error) {
+	if m.IsTombstone() {
+		return true, nil
+	}
 	if row == nil && j.Inner {
 		return false, nil
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/milldam/milldam/core/config"
 )
 
-// Map makes a new value of fields, in the order in which they are declared.
+// Map makes a new value of fields, in the order in which they are declared. A tombstone stays one: it deletes what the record of its key was
+// mapped to.
 type Map struct {
 	fields []field
 	names  []string
@@ -41,6 +42,9 @@ func decodeFields(n config.Node, scope expression.Scope) ([]field, config.Errors
 }
 
 func (s *Map) apply(m *expression.Message) (bool, error) {
+	if m.IsTombstone() {
+		return true, nil
+	}
 	values := make(map[string]any, len(s.fields))
 	for _, f := range s.fields {
 		v, err := f.expression.Eval(m)
