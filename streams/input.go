@@ -17,6 +17,7 @@ type input struct {
 	fetched   int64 // of the next record to be queued
 	end       int64 // the highest end of the log that was heard of
 	restore   int64 // of a table, the end of the log at start
+	consumed  int   // records processed, for the owner of the task to count and reset
 
 	lastRecord int64 // by the wall clock, when the last record was processed
 	certified  bool  // the broker was asked for the end of the log after the idle time had passed

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // mark is how far a task has come in one input: the offset to go on from, and the time of the operators behind it.
@@ -88,8 +89,8 @@ func (t *task) resume(in *input, committed *mark, first, end int64) error {
 		in.position, in.restore = first, end
 	}
 	in.fetched = in.position
-	if committed == nil || committed.metadata == "" {
-		return nil
+	if committed == nil || !strings.HasPrefix(committed.metadata, "{") {
+		return nil // nothing committed, or by a tool that set the group's offsets: the times begin anew
 	}
 	var clocks map[string]clockMark
 	if err := json.Unmarshal([]byte(committed.metadata), &clocks); err != nil {

@@ -53,6 +53,7 @@ type changelogStore interface {
 	Flush(write func(state.Change) error) error
 	Restore(state.Change) error
 	Committed()
+	Leaving() bool
 }
 
 // taskStore is a store with its changelog topic.
@@ -183,14 +184,15 @@ func (t *task) step(ctx context.Context) (bool, error) {
 		return false, t.passTime(ctx)
 	}
 	batch := in.queue[:n]
-	if !in.restoring() {
-		t.refresh()
+	if t.refresh() {
+		t.heard = true
 	}
 	if err := in.push(ctx, batch); err != nil {
 		return false, err
 	}
 	in.position = batch[n-1].Offset + 1
 	in.queue = in.queue[n:]
+	in.consumed += n
 	in.lastRecord = t.wall
 	t.dirty = true
 	t.metrics.RecordsIn.Add(int64(n))
@@ -204,7 +206,7 @@ func (t *task) passTime(ctx context.Context) error {
 	if !t.refresh() && !t.heard {
 		return nil
 	}
-	t.heard = false
+	t.heard, t.dirty = false, true
 	for _, w := range t.windowers {
 		if err := w.advance(ctx); err != nil {
 			return err
@@ -293,14 +295,15 @@ func (t *task) refresh() bool {
 		}
 	}
 	for _, c := range t.clocks {
-		t.release(c)
+		changed = t.release(c) || changed
 	}
 	return changed
 }
 
-// release sets which inputs do not hold the clock back. One that is read to its end and of which nothing has reached the operator
+// release sets which inputs do not hold the clock back, and reports whether that moved it. One that is read to its end and of which nothing has reached the operator
 // for the idle time does not, even if records come that are filtered out before it.
-func (t *task) release(c *clock) {
+func (t *task) release(c *clock) bool {
+	before := c.now
 	for _, in := range t.inputs {
 		if in.isTable() {
 			continue
@@ -316,6 +319,7 @@ func (t *task) release(c *clock) {
 			c.setFree(i, free)
 		}
 	}
+	return c.now != before
 }
 
 // quiet reports whether an input stands at the end of its log, as far as is known, and brought nothing for its idle time.
@@ -377,10 +381,11 @@ func (t *task) flush() error {
 
 // committed tells that all that was flushed is acknowledged and the offsets are committed.
 func (t *task) committed() {
+	t.dirty = false
 	for _, s := range t.stores {
 		s.Committed()
+		t.dirty = t.dirty || s.Leaving()
 	}
-	t.dirty = false
 }
 
 // produced are the records written since the last call.

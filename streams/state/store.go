@@ -108,8 +108,8 @@ func (s *Store[V]) Restore(c Change) error {
 	return nil
 }
 
-// Restored ends the restore.
-func (s *Store[V]) Restored() {}
-
 // Committed tells that the offsets of all that was flushed are committed.
 func (s *Store[V]) Committed() {}
+
+// Leaving reports whether the changelog still has entries of what is gone; here they leave with the flush after Delete.
+func (s *Store[V]) Leaving() bool { return false }

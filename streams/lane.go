@@ -1,0 +1,411 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// stepsPerTurn bounds the batches that a task processes before the next task of its lane has its turn.
+	stepsPerTurn = 8
+	// idleCheck is how often a lane without records looks whether an input has become idle.
+	idleCheck = 50 * time.Millisecond
+	// askTimeout bounds a question to the broker that can be asked again.
+	askTimeout = 5 * time.Second
+	// purgeInterval is the time between two purges of repartition topics.
+	purgeInterval = time.Second
+)
+
+// lane is a goroutine that owns some tasks, and the unit of commit: what its tasks wrote is flushed together, and then their
+// offsets are committed together.
+type lane struct {
+	w        *Worker
+	ended    chan struct{}
+	wake     chan struct{} // holds one: something is in the inbox
+	tasks    []*task       // Invariant: used by the lane's goroutine only, as all below
+	inputs   map[Source]*laneInput
+	draining bool
+	commits  time.Time // when the last commit was
+	purges   time.Time
+
+	inbox struct {
+		sync.Mutex
+		items []any // delivery or func(), in order
+	}
+
+	unacked struct {
+		sync.Mutex
+		count int
+		err   error
+		zero  chan struct{} // holds one: count has become zero, or err is set
+	}
+	acked func(*kgo.Record, error)
+}
+
+// laneInput is an input of one of the lane's tasks.
+type laneInput struct {
+	*input
+	task  *task
+	route *route
+	// purged is the offset up to which a repartition partition was emptied.
+	purged int64
+}
+
+// delivery is what was fetched of a partition.
+type delivery struct {
+	source  Source
+	records []*kgo.Record
+	end     int64
+}
+
+func newLane(w *Worker) *lane {
+	l := &lane{w: w, ended: make(chan struct{}), wake: make(chan struct{}, 1), inputs: map[Source]*laneInput{}}
+	l.unacked.zero = make(chan struct{}, 1)
+	l.acked = l.acknowledged
+	return l
+}
+
+// deliver hands records to the lane. Their number is bounded by Options.MaxBuffered and what one poll returns.
+func (l *lane) deliver(d delivery) { l.put(d) }
+
+// command lets the lane's goroutine call fn between two batches.
+func (l *lane) command(fn func()) { l.put(fn) }
+
+func (l *lane) put(item any) {
+	l.inbox.Lock()
+	l.inbox.items = append(l.inbox.items, item)
+	l.inbox.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the goroutine of the lane.
+func (l *lane) run() {
+	defer close(l.ended)
+	if err := l.loop(l.w.hard); err != nil && l.w.hard.Err() == nil {
+		l.w.fail(err)
+	}
+}
+
+func (l *lane) loop(ctx context.Context) error {
+	for {
+		l.takeInbox()
+		if l.draining {
+			return l.commit(ctx)
+		}
+		worked := false
+		for _, t := range l.tasks {
+			did, err := l.turn(ctx, t)
+			if err != nil {
+				// What was done before the record that failed is kept, as far as it was committed by now.
+				return err
+			}
+			worked = worked || did
+		}
+		if l.commitDue() {
+			if err := l.commit(ctx); err != nil {
+				return err
+			}
+		}
+		if !worked {
+			if err := l.certify(ctx); err != nil {
+				return err
+			}
+			l.wait(ctx)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lane) takeInbox() {
+	l.inbox.Lock()
+	items := l.inbox.items
+	l.inbox.items = nil
+	l.inbox.Unlock()
+	for _, item := range items {
+		switch item := item.(type) {
+		case func():
+			item()
+		case delivery:
+			l.take(item)
+		}
+	}
+}
+
+// take queues fetched records. Those of a partition that was taken away meanwhile are dropped, the next owner reads them.
+func (l *lane) take(d delivery) {
+	in := l.inputs[d.source]
+	if in == nil {
+		l.w.metrics.Buffered.Add(-int64(len(d.records)))
+		return
+	}
+	known := 0
+	for known < len(d.records) && d.records[known].Offset < in.fetched {
+		known++
+	}
+	if known > 0 {
+		l.w.metrics.Buffered.Add(-int64(known))
+		l.w.consumed(d.source, in.route, known)
+	}
+	in.add(d.records[known:], d.end)
+}
+
+// turn lets a task process some batches, and produces what it wrote.
+func (l *lane) turn(ctx context.Context, t *task) (bool, error) {
+	for i := range stepsPerTurn {
+		did, err := t.step(ctx)
+		if err != nil {
+			return false, err
+		}
+		l.produce(ctx, t)
+		if !did {
+			l.report(t)
+			return i > 0, nil
+		}
+	}
+	l.report(t)
+	return true, nil
+}
+
+// report makes the positions of a task known, and lets what was processed be fetched.
+func (l *lane) report(t *task) {
+	for _, in := range t.inputs {
+		li := l.inputs[*in.source]
+		li.route.end.Store(in.end)
+		li.route.position.Store(in.position)
+		if in.consumed > 0 {
+			l.w.consumed(*in.source, li.route, in.consumed)
+			in.consumed = 0
+		}
+	}
+}
+
+// produce sends what a task wrote. The client blocks when too much is unacknowledged.
+func (l *lane) produce(ctx context.Context, t *task) {
+	records := t.produced()
+	if len(records) == 0 {
+		return
+	}
+	l.unacked.Lock()
+	l.unacked.count += len(records)
+	l.unacked.Unlock()
+	for _, r := range records {
+		l.w.client.Produce(ctx, r, l.acked)
+	}
+}
+
+func (l *lane) acknowledged(r *kgo.Record, err error) {
+	l.unacked.Lock()
+	l.unacked.count--
+	if err != nil && l.unacked.err == nil {
+		l.unacked.err = fmt.Errorf("write to topic %s: %w", r.Topic, err)
+	}
+	signal := l.unacked.count == 0 || err != nil
+	l.unacked.Unlock()
+	if signal {
+		select {
+		case l.unacked.zero <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// waitAcknowledged waits until all that was produced is acknowledged.
+func (l *lane) waitAcknowledged(ctx context.Context) error {
+	for {
+		l.unacked.Lock()
+		count, err := l.unacked.count, l.unacked.err
+		l.unacked.Unlock()
+		if err != nil || count == 0 {
+			return err
+		}
+		select {
+		case <-l.unacked.zero:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lane) dirty() bool {
+	return slices.ContainsFunc(l.tasks, func(t *task) bool { return t.dirty })
+}
+
+func (l *lane) commitDue() bool {
+	return time.Since(l.commits) >= l.w.options.CommitInterval && l.dirty()
+}
+
+// commit makes durable what the tasks did, in the order that loses nothing: outputs and changes of state are acknowledged first,
+// then the offsets are committed, and only then the state that is no longer needed may go.
+func (l *lane) commit(ctx context.Context) error {
+	l.commits = time.Now()
+	var dirty []*task
+	for _, t := range l.tasks {
+		if t.dirty {
+			dirty = append(dirty, t)
+			if err := t.flush(); err != nil {
+				return err
+			}
+			l.produce(ctx, t)
+		}
+	}
+	if err := l.waitAcknowledged(ctx); err != nil || len(dirty) == 0 {
+		return err
+	}
+	committed, err := l.commitOffsets(ctx, dirty)
+	if err != nil || !committed {
+		return err
+	}
+	l.w.metrics.Commits.Add(1)
+	for _, t := range dirty {
+		t.committed()
+	}
+	return l.purge(ctx)
+}
+
+// retryCommit are the errors of a commit in the middle of a rebalance: the tasks either stay, and commit next time, or are about
+// to be taken away.
+var retryCommit = []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.CoordinatorNotAvailable}
+
+// commitOffsets commits the positions of tasks. It reports false when it has to be tried again.
+func (l *lane) commitOffsets(ctx context.Context, tasks []*task) (bool, error) {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	metadata := map[Source]string{}
+	for _, t := range tasks {
+		marks, err := t.marks()
+		if err != nil {
+			return false, err
+		}
+		for in, m := range marks {
+			if offsets[in.source.Topic] == nil {
+				offsets[in.source.Topic] = map[int32]kgo.EpochOffset{}
+			}
+			offsets[in.source.Topic][in.source.Partition] = kgo.EpochOffset{Epoch: -1, Offset: m.offset}
+			metadata[*in.source] = m.metadata
+		}
+	}
+	ctx = kgo.PreCommitFnContext(ctx, func(r *kmsg.OffsetCommitRequest) error {
+		for i := range r.Topics {
+			for j := range r.Topics[i].Partitions {
+				p := &r.Topics[i].Partitions[j]
+				// Without metadata of ours the client would put its own there.
+				m := metadata[Source{r.Topics[i].Topic, p.Partition}]
+				p.Metadata = &m
+			}
+		}
+		return nil
+	})
+	var failed error
+	l.w.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = errors.Join(err, commitError(resp))
+	})
+	for _, retry := range retryCommit {
+		if errors.Is(failed, retry) {
+			return false, nil
+		}
+	}
+	if failed != nil {
+		return false, fmt.Errorf("commit offsets: %w", l.w.explain(failed))
+	}
+	return true, nil
+}
+
+func commitError(resp *kmsg.OffsetCommitResponse) error {
+	if resp == nil {
+		return nil
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("%s-%d: %w", t.Topic, p.Partition, err)
+			}
+		}
+	}
+	return nil
+}
+
+// purge empties repartition topics up to what is committed.
+func (l *lane) purge(ctx context.Context) error {
+	if time.Since(l.purges) < purgeInterval && !l.draining {
+		return nil
+	}
+	l.purges = time.Now()
+	offsets := kadm.Offsets{}
+	var purged []*laneInput
+	for source, in := range l.inputs {
+		if in.node.kind == kindRepartition && in.position > in.purged {
+			offsets.Add(kadm.Offset{Topic: source.Topic, Partition: source.Partition, At: in.position, LeaderEpoch: -1})
+			purged = append(purged, in)
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	deleted, err := l.w.admin.DeleteRecords(ctx, offsets)
+	if err = errors.Join(err, deleted.Error()); err != nil {
+		// The records take space until the next purge, nothing else depends on it.
+		l.w.options.Logger.Warn("purge repartition topics", "application", l.w.options.ApplicationID, "error", err)
+		return nil
+	}
+	for _, in := range purged {
+		in.purged = in.position
+	}
+	return nil
+}
+
+// certify asks the broker for the end of the log of inputs that seem idle: a fetch that is late or fails is no idleness.
+func (l *lane) certify(ctx context.Context) error {
+	var inputs []*input
+	topics := map[string]bool{}
+	for _, t := range l.tasks {
+		for _, in := range t.uncertified() {
+			inputs = append(inputs, in)
+			topics[in.source.Topic] = true
+		}
+	}
+	if len(inputs) == 0 {
+		return nil
+	}
+	ends, err := l.w.endOffsets(ctx, topics)
+	if err != nil {
+		return nil // asked again at the next check; until then the inputs are not idle
+	}
+	for _, in := range inputs {
+		if end, ok := ends[*in.source]; ok {
+			in.end = max(in.end, end)
+			in.certified = in.atEnd()
+		}
+	}
+	l.put(func() {}) // a turn for the tasks to notice
+	return nil
+}
+
+// wait waits for something to do.
+func (l *lane) wait(ctx context.Context) {
+	wait := idleCheck
+	if l.dirty() {
+		wait = min(wait, max(time.Millisecond, l.w.options.CommitInterval-time.Since(l.commits)))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-l.wake:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
