@@ -288,7 +288,8 @@ func TestTasksMoveBetweenWorkers(t *testing.T) {
 	records, want := counted(8000)
 	top := func() *Topology { return countingTopology(in, table, out, false) }
 	first := c.start(top(), Options{})
-	c.produce(in, records[:4000]...)
+	// The first three windows: idleness closes them before the rest comes.
+	c.produce(in, records[:4800]...)
 	c.eventually("some records", func() bool { return first.Metrics().RecordsIn.Load() > 100 })
 	second := c.start(top(), Options{})
 	c.eventually("a fair division", func() bool { return first.Status().Tasks == 2 && second.Status().Tasks == 2 })
@@ -296,7 +297,7 @@ func TestTasksMoveBetweenWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually("all tasks in one worker", func() bool { return second.Status().Tasks == 4 })
-	c.produce(in, records[4000:]...)
+	c.produce(in, records[4800:]...)
 	var got map[string][]int64
 	c.eventually("all windows", func() bool {
 		got = c.results(out)
