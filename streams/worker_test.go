@@ -197,7 +197,9 @@ func TestWorkerCountsEachWindowOnce(t *testing.T) {
 			c.produce(table, friends()...)
 			c.produce(in, records...)
 			w := c.start(countingTopology(in, table, out, rekey), Options{})
-			c.eventually("all windows", func() bool { return w.Metrics().Closed.Load() >= int64(len(want)) && w.Metrics().RecordsOut.Load() >= int64(len(want)) })
+			c.eventually("all windows", func() bool {
+				return w.Metrics().Closed.Load() >= int64(len(want)) && w.Metrics().RecordsOut.Load() >= int64(len(want))
+			})
 			if err := w.Close(); err != nil {
 				t.Fatal(err)
 			}
