@@ -1,0 +1,242 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"path"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// checkpoint is up to where the logs need no write-ahead log: everything below a log's recovered offset is in its segments, synced. Recovery
+// starts there.
+type checkpoint struct {
+	walFrom uint64 // sequence of the first write-ahead log file that is still needed
+	logs    []checkpointLog
+}
+
+// checkpointLog is one log's row.
+type checkpointLog struct {
+	topic     record.TopicID
+	partition int32
+	start     record.Offset
+	recovered record.Offset
+	segment   record.Offset // base of the segment that was active at recovered
+	position  int64         // of recovered in it
+	first     int64         // timestamp its rolling by time counts from
+	hasFirst  bool
+	producers producers // of the batches below recovered
+}
+
+const (
+	checkpointMagic   = "milldamC"
+	checkpointVersion = 1
+)
+
+var errCheckpoint = errors.New("damaged checkpoint")
+
+// encode writes the layout of docs/formats/wal.md: magic, version, then everything in big endian, at the end a checksum of all before it.
+func (c *checkpoint) encode() []byte {
+	be := binary.BigEndian
+	out := append([]byte(checkpointMagic), checkpointVersion)
+	out = be.AppendUint64(out, c.walFrom)
+	out = be.AppendUint32(out, uint32(len(c.logs)))
+	for i := range c.logs {
+		l := &c.logs[i]
+		out = append(out, l.topic[:]...)
+		out = be.AppendUint32(out, uint32(l.partition))
+		for _, v := range []int64{int64(l.start), int64(l.recovered), int64(l.segment), l.position, l.first} {
+			out = be.AppendUint64(out, uint64(v))
+		}
+		flag := byte(0)
+		if l.hasFirst {
+			flag = 1
+		}
+		out = be.AppendUint32(append(out, flag), uint32(len(l.producers)))
+		for id, p := range l.producers {
+			out = appendProducer(out, id, p)
+		}
+	}
+	return be.AppendUint32(out, crc32.Checksum(out, castagnoli))
+}
+
+func appendProducer(out []byte, id record.ProducerID, p *producer) []byte {
+	be := binary.BigEndian
+	out = be.AppendUint64(out, uint64(id))
+	out = be.AppendUint16(out, uint16(p.epoch))
+	out = append(out, byte(len(p.batches)))
+	for _, b := range p.batches {
+		out = be.AppendUint32(out, uint32(b.first))
+		out = be.AppendUint32(out, uint32(b.last))
+		out = be.AppendUint64(out, uint64(b.lastOffset))
+		out = be.AppendUint32(out, uint32(b.delta))
+		out = be.AppendUint64(out, uint64(b.timestamp))
+	}
+	return out
+}
+
+// fields reads big endian integers; after the end bad is true and everything is zero.
+type fields struct {
+	data []byte
+	bad  bool
+}
+
+func (f *fields) take(n int) []byte {
+	if f.bad || n > len(f.data) {
+		f.bad = true
+		return make([]byte, n)
+	}
+	b := f.data[:n]
+	f.data = f.data[n:]
+	return b
+}
+
+func (f *fields) u8() byte    { return f.take(1)[0] }
+func (f *fields) u16() uint16 { return binary.BigEndian.Uint16(f.take(2)) }
+func (f *fields) u32() uint32 { return binary.BigEndian.Uint32(f.take(4)) }
+func (f *fields) u64() uint64 { return binary.BigEndian.Uint64(f.take(8)) }
+func (f *fields) i64() int64  { return int64(f.u64()) }
+
+// Sizes that bound what counts may claim.
+const (
+	checkpointLogBytes = 16 + 4 + 5*8 + 1 + 4
+	producerHeadBytes  = 8 + 2 + 1
+)
+
+func decodeCheckpoint(data []byte) (*checkpoint, error) {
+	if len(data) < len(checkpointMagic)+1+4 || string(data[:len(checkpointMagic)]) != checkpointMagic {
+		return nil, errCheckpoint
+	}
+	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
+	if crc32.Checksum(body, castagnoli) != sum {
+		return nil, errCheckpoint
+	}
+	f := fields{data: body[len(checkpointMagic):]}
+	if v := f.u8(); v != checkpointVersion {
+		return nil, fmt.Errorf("%w: version %d, this is a milldam that knows %d", errCheckpoint, v, checkpointVersion)
+	}
+	c := &checkpoint{walFrom: f.u64()}
+	count := int(f.u32())
+	if count*checkpointLogBytes > len(f.data) {
+		return nil, errCheckpoint
+	}
+	for range count {
+		var l checkpointLog
+		copy(l.topic[:], f.take(16))
+		l.partition = int32(f.u32())
+		l.start, l.recovered, l.segment = record.Offset(f.i64()), record.Offset(f.i64()), record.Offset(f.i64())
+		l.position, l.first, l.hasFirst = f.i64(), f.i64(), f.u8() == 1
+		l.producers = f.producers()
+		c.logs = append(c.logs, l)
+	}
+	if f.bad || len(f.data) > 0 {
+		return nil, errCheckpoint
+	}
+	return c, nil
+}
+
+func (f *fields) producers() producers {
+	count := int(f.u32())
+	if count*producerHeadBytes > len(f.data) {
+		f.bad = true
+		return nil
+	}
+	p := make(producers, count)
+	for range count {
+		id := record.ProducerID(f.u64())
+		known := &producer{epoch: record.ProducerEpoch(f.u16())}
+		for range f.u8() {
+			known.batches = append(known.batches, producerBatch{first: record.Sequence(f.u32()), last: record.Sequence(f.u32()),
+				lastOffset: record.Offset(f.u64()), delta: int32(f.u32()), timestamp: f.i64()})
+		}
+		p[id] = known
+	}
+	return p
+}
+
+// row is the log's state for a checkpoint: what is in segments now. The batches beyond are in the write-ahead log, and so are the producers' of them.
+func (l *Log) row() checkpointLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, producers: producers{}}
+	for _, s := range l.mu.segments {
+		if s.base <= l.mu.written {
+			row.segment, row.position, row.first, row.hasFirst = s.base, s.written, s.first, s.hasFirst
+		}
+	}
+	for id, p := range l.mu.producers {
+		known := &producer{epoch: p.epoch}
+		for _, b := range p.batches {
+			if b.lastOffset < l.mu.written {
+				known.batches = append(known.batches, b)
+			}
+		}
+		if len(known.batches) > 0 {
+			row.producers[id] = known
+		}
+	}
+	return row
+}
+
+// checkpoint moves what the full write-ahead log files hold into segments, syncs those, and frees the files.
+func (s *Store) checkpoint() error {
+	target := s.wal.fullUpTo()
+	for _, l := range s.Logs() {
+		l.mu.Lock()
+		needed := len(l.mu.tail) > 0 && l.mu.tail[0].wal != 0 && l.mu.tail[0].wal <= target
+		l.mu.Unlock()
+		if needed {
+			if err := l.flushTail(nil); err != nil && s.Err() != nil {
+				return err
+			}
+		}
+	}
+	if err := s.writeCheckpoint(target + 1); err != nil {
+		return err
+	}
+	return s.wal.release(target)
+}
+
+// checkpointSealed makes a checkpoint when there are sealed segments behind the last one. Up to there recovery reads no segment, so only what lies
+// below it may be compacted or removed.
+func (s *Store) checkpointSealed() error {
+	for _, l := range s.Logs() {
+		l.mu.Lock()
+		sealed := len(l.mu.segments) > 1 && l.mu.segments[len(l.mu.segments)-1].base > l.mu.checkpointed
+		l.mu.Unlock()
+		if sealed {
+			return s.writeCheckpoint(0)
+		}
+	}
+	return nil
+}
+
+// writeCheckpoint syncs what is in segments and writes the checkpoint for it; with walFrom 0 the same write-ahead log files stay needed. The rows are
+// taken before the syncs: what is written meanwhile belongs to the next one.
+func (s *Store) writeCheckpoint(walFrom uint64) error {
+	s.checkpointing.Lock()
+	defer s.checkpointing.Unlock()
+	s.walFrom = max(s.walFrom, walFrom)
+	c := checkpoint{walFrom: s.walFrom}
+	logs := s.Logs()
+	for _, l := range logs {
+		c.logs = append(c.logs, l.row())
+	}
+	for seg := range s.flusher.takeDirty() {
+		if err := seg.sync(); err != nil && !seg.gone() {
+			return fmt.Errorf("sync segment %d of %s: %w", seg.base, seg.log, err)
+		}
+	}
+	if err := vfs.WriteFileAtomic(s.opts.FS, path.Join(s.opts.Dir, checkpointFile), c.encode()); err != nil {
+		return fmt.Errorf("write the checkpoint: %w", err)
+	}
+	for i, l := range logs {
+		l.mu.Lock()
+		l.mu.checkpointed = max(l.mu.checkpointed, c.logs[i].segment)
+		l.mu.Unlock()
+	}
+	return nil
+}

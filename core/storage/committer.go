@@ -1,0 +1,251 @@
+package storage
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Pending collects the appends of one request that wait to be committed.
+type Pending struct {
+	left atomic.Int64 // registered and not resolved, and one for Arm
+	err  atomic.Pointer[error]
+	done func(error)
+}
+
+// NewPending returns a Pending that calls done once, after Arm and after every append registered with it was committed, from the goroutine that saw the
+// last of the two. The error is not nil when the store went offline. done must not block.
+func NewPending(done func(err error)) *Pending {
+	p := &Pending{done: done}
+	p.left.Store(1)
+	return p
+}
+
+func (p *Pending) add() { p.left.Add(1) }
+
+func (p *Pending) resolve(err error) {
+	if err != nil {
+		p.err.CompareAndSwap(nil, &err)
+	}
+	if p.left.Add(-1) > 0 {
+		return
+	}
+	var first error
+	if e := p.err.Load(); e != nil {
+		first = *e
+	}
+	p.done(first)
+}
+
+// Arm says that no more appends will be registered.
+func (p *Pending) Arm() { p.resolve(nil) }
+
+// queued is something for the committer: a batch, a head without one, or, with neither, a place in the queue.
+type queued struct {
+	log     *Log
+	entry   *entry
+	head    *walHead
+	pending *Pending
+	wal     uint64 // sequence of the log file it was written to
+}
+
+// committer writes what is queued to the write-ahead log, in rounds: all that came while the last round was written and synced is the next. There is no
+// timer, so a lone append waits for nobody.
+type committer struct {
+	store *Store
+	mu    struct {
+		sync.Mutex
+		queue  []queued
+		closed bool
+	}
+	wake chan struct{} // capacity 1
+	done chan struct{}
+
+	// The rest belongs to commitLoop.
+	round    []queued
+	heads    []byte
+	vectors  [][]byte
+	advanced []*Log
+}
+
+func newCommitter(s *Store) *committer {
+	return &committer{store: s, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// enqueue adds to the next round. Of one log it is called with the log's mu held, so that batches are queued in the order of their offsets.
+func (c *committer) enqueue(q queued) {
+	c.mu.Lock()
+	c.mu.queue = append(c.mu.queue, q)
+	first := len(c.mu.queue) == 1
+	c.mu.Unlock()
+	if first {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// commitLoop ends when the committer was closed and the queue is empty.
+func (c *committer) commitLoop() {
+	defer close(c.done)
+	for range c.wake {
+		for {
+			c.mu.Lock()
+			c.round, c.mu.queue = c.mu.queue, c.round[:0]
+			closed := c.mu.closed
+			c.mu.Unlock()
+			if len(c.round) == 0 {
+				if closed {
+					return
+				}
+				break
+			}
+			c.commit()
+		}
+	}
+}
+
+// close ends commitLoop after what is queued.
+func (c *committer) close() {
+	c.mu.Lock()
+	c.mu.closed = true
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	<-c.done
+}
+
+// commit makes one round durable and resolves it.
+func (c *committer) commit() {
+	err := c.store.Err()
+	if err == nil {
+		if err = c.writeRound(); err != nil {
+			c.store.fail(err)
+			err = c.store.Err()
+		}
+	}
+	if err == nil {
+		c.advance()
+	}
+	for i := range c.round {
+		if p := c.round[i].pending; p != nil {
+			p.resolve(err)
+		}
+		c.round[i] = queued{}
+	}
+}
+
+// maxRoundBytes bounds a write, so that the first batches of a large backlog do not wait for the last.
+const maxRoundBytes = 8 << 20
+
+// writeRound writes and syncs the round, in as many parts as it takes.
+func (c *committer) writeRound() error {
+	if err := c.store.flushDirect(c.round); err != nil {
+		return err
+	}
+	for rest := c.round; len(rest) > 0; {
+		n, err := c.writePart(rest)
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// writePart writes the records that fit into the log file, and syncs them. It returns how many of the queue they are.
+func (c *committer) writePart(queue []queued) (int, error) {
+	w := c.store.wal
+	file := w.active
+	room := max(w.fileBytes, file.size) - file.size - walHeadBytes // for the end
+	if file.size == walHeaderBytes {
+		room = max(room, maxRoundBytes) // a fresh file takes any batch: it grows
+	}
+	c.heads, c.vectors = c.heads[:0], c.vectors[:0]
+	total := int64(0)
+	// heads must not move while vectors point into it.
+	if need := walHeadBytes * (len(queue) + 1); cap(c.heads) < need {
+		c.heads = make([]byte, 0, need)
+	}
+	n := 0
+	for ; n < len(queue); n++ {
+		head, batch := queue[n].record()
+		if head.kind == 0 {
+			continue
+		}
+		size := int64(walHeadBytes + len(batch))
+		if total > 0 && (total+size > room || total+size > maxRoundBytes) || total == 0 && size > room && file.size > walHeaderBytes {
+			break
+		}
+		at := len(c.heads)
+		c.heads = head.append(c.heads, file.sequence)
+		c.vectors = append(c.vectors, c.heads[at:])
+		if len(batch) > 0 {
+			c.vectors = append(c.vectors, batch)
+		}
+		total += size
+		queue[n].wal = file.sequence
+	}
+	switch {
+	case total == 0 && n < len(queue):
+		return 0, w.next(c.store.opts.Flush == FlushDurable)
+	case total == 0:
+		return n, nil
+	}
+	if _, err := file.file.WriteVecAt(c.vectors, file.size); err != nil {
+		return 0, err
+	}
+	if c.store.opts.Flush == FlushDurable {
+		if err := file.file.Sync(); err != nil {
+			return 0, err
+		}
+	}
+	file.size += total
+	return n, nil
+}
+
+// record is what the write-ahead log keeps of q; kind 0 is nothing.
+func (q *queued) record() (walHead, []byte) {
+	switch e := q.entry; {
+	case e != nil && e.direct:
+		return walHead{kind: walDirect, topic: q.log.id, partition: q.log.partition, offset: e.batch.BaseOffset(), segment: e.segment.base,
+			position: e.position, length: uint32(len(e.batch))}, nil
+	case e != nil:
+		return walHead{kind: walAppend, topic: q.log.id, partition: q.log.partition, offset: e.batch.BaseOffset(), segment: e.segment.base,
+			position: e.position, length: uint32(len(e.batch))}, e.batch
+	case q.head != nil:
+		return *q.head, nil
+	}
+	return walHead{}, nil
+}
+
+// advance moves the committed end of the round's logs and tells who waits for it.
+func (c *committer) advance() {
+	c.advanced = c.advanced[:0]
+	for i := range c.round {
+		q := &c.round[i]
+		if q.entry == nil {
+			continue
+		}
+		l := q.log
+		l.mu.Lock()
+		q.entry.wal = q.wal
+		if next := q.entry.batch.NextOffset(); next > l.mu.committed {
+			l.mu.committed = next
+		}
+		full := l.mu.tailBytes >= flushBytes
+		l.mu.Unlock()
+		if n := len(c.advanced); n == 0 || c.advanced[n-1] != l {
+			c.advanced = append(c.advanced, l)
+		}
+		if full {
+			c.store.flusher.want(l)
+		}
+	}
+	if len(c.advanced) > 0 {
+		c.store.opts.OnAdvance(c.advanced)
+	}
+	c.store.flusher.afterRound()
+}

@@ -1,0 +1,267 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// history is what a client of a store knows: what it was acknowledged, and what it asked for without an answer.
+type history struct {
+	acked    map[string]map[record.Offset]string // by log, the value of each acknowledged offset
+	sent     map[string]bool                     // every value that was ever sent
+	start    map[string]record.Offset            // acknowledged by DeleteRecords
+	asked    map[string]record.Offset            // the largest start asked for
+	removed  map[record.TopicID]bool             // acknowledged
+	removing map[record.TopicID]bool
+	next     int
+}
+
+func newHistory() *history {
+	return &history{acked: map[string]map[record.Offset]string{}, sent: map[string]bool{}, start: map[string]record.Offset{},
+		asked: map[string]record.Offset{}, removed: map[record.TopicID]bool{}, removing: map[record.TopicID]bool{}}
+}
+
+var topicC = record.TopicID{3}
+
+func crashTopics() topics {
+	known := twoTopics()
+	compacted := smallConfig()
+	compacted.CleanupDelete, compacted.CleanupCompact, compacted.MinCleanableRatio = false, true, 0
+	known[topicC] = topic{"c", compacted}
+	return known
+}
+
+// workload does a seeded mix of everything until it is done or something fails.
+func (h *history) workload(t testing.TB, s *Store, known topics, rng *rand.Rand, steps int) error {
+	var logs []*Log
+	for _, id := range []record.TopicID{topicA, topicB, topicC} {
+		if h.removing[id] {
+			continue
+		}
+		for p := range int32(2) {
+			l, err := s.Create(id, known[id].name, p, known[id].config)
+			if err != nil {
+				return err
+			}
+			logs = append(logs, l)
+		}
+	}
+	for range steps {
+		l := logs[rng.IntN(len(logs))]
+		var err error
+		switch dice := rng.IntN(40); {
+		case dice < 34:
+			err = h.append(t, l, rng)
+		case dice < 36 && l.id != topicC:
+			err = h.deleteRecords(t, l, rng)
+		case dice == 36 && l.id == topicB && len(logs) > 4 && rng.IntN(3) == 0:
+			h.removing[topicB] = true
+			if err = s.RemoveTopic(t.Context(), topicB); err == nil {
+				h.removed[topicB] = true
+			}
+			var left []*Log
+			for _, l := range logs {
+				if l.id != topicB {
+					left = append(left, l)
+				}
+			}
+			logs = left
+		default:
+			err = s.Maintain(t.Context(), time.Now())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append sends a few batches at once and waits for all.
+func (h *history) append(t testing.TB, l *Log, rng *rand.Rand) error {
+	done := make(chan error, 1)
+	p := NewPending(func(err error) { done <- err })
+	got := map[record.Offset]string{}
+	for range 1 + rng.IntN(4) {
+		var values []string
+		for range 1 + rng.IntN(3) {
+			h.next++
+			size := rng.IntN(600)
+			if rng.IntN(60) == 0 {
+				size = directBytes
+			}
+			values = append(values, fmt.Sprintf("%d:%0*d", h.next, size, 0))
+			h.sent[clip(values[len(values)-1])] = true
+		}
+		a, err := l.Append(plain(t, values...), 0, FromClient, p)
+		if err != nil {
+			p.Arm()
+			return err
+		}
+		for i, v := range values {
+			got[a.BaseOffset+record.Offset(i)] = clip(v)
+		}
+	}
+	p.Arm()
+	if err := <-done; err != nil {
+		return err
+	}
+	key := l.String()
+	if h.acked[key] == nil {
+		h.acked[key] = map[record.Offset]string{}
+	}
+	for off, v := range got {
+		h.acked[key][off] = v
+	}
+	return nil
+}
+
+func (h *history) deleteRecords(t testing.TB, l *Log, rng *rand.Rand) error {
+	to := record.Offset(rng.Int64N(int64(l.Committed()) + 1))
+	key := l.String()
+	h.asked[key] = max(h.asked[key], to)
+	start, err := l.DeleteRecords(t.Context(), to)
+	if err == nil {
+		h.start[key] = max(h.start[key], start)
+	}
+	return err
+}
+
+// check compares a recovered store with the history.
+func (h *history) check(t testing.TB, s *Store, r Recovery) {
+	t.Helper()
+	if len(r.Offline) > 0 {
+		t.Fatalf("offline after recovery: %v", r.Offline)
+	}
+	for id := range h.removed {
+		for p := range int32(2) {
+			if l := s.Log(id, p); l != nil {
+				t.Fatalf("removed topic %v is back with %d records", id, l.End())
+			}
+		}
+	}
+	for key, acked := range h.acked {
+		l := logNamed(s, key)
+		if l == nil {
+			if h.removing[topicB] && key[0] == 'b' {
+				continue
+			}
+			t.Fatalf("%s is gone, it had %d acknowledged records", key, len(acked))
+		}
+		h.checkLog(t, l, acked)
+	}
+}
+
+func logNamed(s *Store, key string) *Log {
+	for _, l := range s.Logs() {
+		if l.String() == key {
+			return l
+		}
+	}
+	return nil
+}
+
+func (h *history) checkLog(t testing.TB, l *Log, acked map[record.Offset]string) {
+	t.Helper()
+	key := l.String()
+	if l.Start() < h.start[key] || l.Start() > h.asked[key] {
+		t.Fatalf("%s starts at %d; acknowledged %d, asked for %d", key, l.Start(), h.start[key], h.asked[key])
+	}
+	found := map[record.Offset]string{}
+	for _, text := range read(t, l, l.Start()) {
+		var off record.Offset
+		var value string
+		if _, err := fmt.Sscanf(text, "%d=%s", &off, &value); err != nil {
+			t.Fatal(err)
+		}
+		if !h.sent[value] {
+			t.Fatalf("%s at %d: %q was never sent", key, off, value)
+		}
+		if want, ok := acked[off]; ok && want != value {
+			t.Fatalf("%s at %d: %q, acknowledged was %q", key, off, value, want)
+		}
+		found[off] = value
+	}
+	// In a compacted log only the last record of each of the keys k0, k1 and k2 has to be there.
+	if l.id == topicC {
+		return
+	}
+	for off, want := range acked {
+		if off >= l.Start() && found[off] != want {
+			t.Fatalf("%s at %d: acknowledged %q is lost; the log has [%d, %d)", key, off, want, l.Start(), l.End())
+		}
+	}
+	for off := l.Start(); off < l.End(); off++ {
+		if found[off] == "" {
+			t.Fatalf("%s has a hole at %d", key, off)
+		}
+	}
+}
+
+// stepsPerLife is how much is done between two crashes.
+const stepsPerLife = 60
+
+// TestCrashAtEveryOperation cuts the disk at the N-th operation, for all N, with and without a part of what was not synced, and opens what is left. Then it does
+// the same to the survivor, since recovery writes too.
+func TestCrashAtEveryOperation(t *testing.T) {
+	stride := 1
+	if testing.Short() {
+		stride = 7
+	}
+	for n := 1; ; n += stride {
+		if crashOnce(t, n) {
+			t.Logf("%d operations were cut", n-1)
+			return
+		}
+	}
+}
+
+// crashOnce returns true when the workload ended before operation n.
+func crashOnce(t *testing.T, n int) (finished bool) {
+	h, known, mem := newHistory(), crashTopics(), vfs.NewMem()
+	rng := rand.New(rand.NewPCG(uint64(n), 1))
+	for life := range 3 {
+		cut := n
+		if life > 0 {
+			cut = 1 + rng.IntN(80) // the next one dies young, maybe in its recovery
+		}
+		fs := vfs.Fault(mem, &vfs.Rule{N: cut, Crash: true, Short: rng.IntN(2) == 0})
+		s, r, err := Open(t.Context(), smallOptions(fs, known))
+		if err == nil {
+			h.check(t, s, r)
+			err = h.workload(t, s, known, rng, stepsPerLife)
+			closed := s.Close()
+			if err == nil && life == 0 {
+				finished = true
+			}
+			if err == nil {
+				err = closed
+			}
+		}
+		if err != nil && !errors.Is(err, vfs.ErrCrashed) {
+			t.Fatalf("cut at %d, life %d: %v", n, life, err)
+		}
+		if rng.IntN(2) == 0 {
+			mem = mem.CrashClone(nil)
+		} else {
+			mem = mem.CrashClone(rng)
+		}
+	}
+	s, r, err := Open(t.Context(), smallOptions(mem, known))
+	if err != nil {
+		t.Fatalf("cut at %d: open: %v", n, err)
+	}
+	h.check(t, s, r)
+	if err := h.workload(t, s, known, rng, 5); err != nil {
+		t.Fatalf("cut at %d: the survivor: %v", n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("cut at %d: close: %v", n, err)
+	}
+	return finished
+}

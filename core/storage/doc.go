@@ -1,0 +1,38 @@
+// Package storage keeps the partition logs of one node.
+//
+// # Guarantees
+//
+// An append is acknowledged (its Pending resolves, Committed passes it) after it was synced, unless Options.Flush is FlushReplicated. What was
+// acknowledged is there after any crash, in order, at its offset; behind it there may be whole batches that were not acknowledged. Nothing that was
+// deleted comes back. The first failed write or sync takes the store offline until it is opened anew: nothing is tried again on a file
+// whose content is unknown. A partition that turns out damaged below what was synced goes offline by name and the others serve.
+//
+// # How
+//
+// All partitions append to one write-ahead log with one committer, which writes and syncs what has come while the last round was written. The
+// batches stay in the log's memory tail, from where they are fetched while they are hot, until the flusher writes them to their segment in
+// chunks of 64 KiB or more; a batch of 256 KiB or more goes straight to its segment. Write-ahead log files are pre-written and used again: before
+// that, what they hold is written to segments, the segments are synced, and the checkpoint says from where recovery has to read.
+//
+// On disk, below Options.Dir (docs/formats/wal.md, docs/formats/segments.md):
+//
+//	wal/<20 digits>.wal                      the write-ahead log
+//	checkpoint                               up to where segments are complete
+//	logs/<topic>-<partition>/                Kafka's layout: <20 digits>.log .index .timeindex .snapshot,
+//	                                         leader-epoch-checkpoint, partition.metadata
+//	quarantine/                              directories of no known topic
+//
+// A partition has no directory before it has something to write there, and no open file while it is idle.
+//
+// # Concurrency
+//
+// Two goroutines: commitLoop (committer.go) and flushLoop (flush.go); Close ends both. Lock order: Log.io, Log.mu, then one of committer.mu,
+// flusher.mu, wal.mu, fileCache.mu, Store.mu. No I/O under mu; Log.io is the right to write a log's files.
+//
+// # Files
+//
+// options.go, errors.go; store.go the store; log.go a log and append; append.go the checks of a batch; committer.go rounds and
+// Pending; wal.go, wal_files.go the write-ahead log; flush.go tails to segments; checkpoint.go; recovery.go opening; segment.go,
+// index.go, files.go segments; read.go, times.go reading; maintain.go, compact.go what time asks for; producers.go, epochs.go what
+// follows from the batches.
+package storage

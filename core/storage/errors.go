@@ -1,0 +1,33 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that callers branch on. They come wrapped with the partition and what was wrong.
+var (
+	ErrOffsetOutOfRange   = errors.New("offset out of range")
+	ErrCorrupt            = errors.New("corrupt record batch")
+	ErrMagic              = errors.New("unsupported record batch version")
+	ErrInvalidRecord      = errors.New("invalid record batch")
+	ErrUnsupportedCodec   = errors.New("unsupported compression codec")
+	ErrTooLarge           = errors.New("record batch too large")
+	ErrTimestamp          = errors.New("timestamp out of range")
+	ErrOutOfOrderSequence = errors.New("out of order sequence number")
+	ErrProducerFenced     = errors.New("producer epoch is older than the current one")
+	ErrOffline            = errors.New("log is offline")
+	ErrDiskFull           = errors.New("disk is full")
+	ErrRemoved            = errors.New("log was removed")
+)
+
+// offlineError keeps the first failure of a log or of the whole store; every later call returns it.
+type offlineError struct{ cause error }
+
+func (e *offlineError) Error() string {
+	return fmt.Sprintf("%v since: %v; it serves again after a restart recovered it", ErrOffline, e.cause)
+}
+
+func (e *offlineError) Is(target error) bool { return target == ErrOffline }
+
+func (e *offlineError) Unwrap() error { return e.cause }

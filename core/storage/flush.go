@@ -1,0 +1,380 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/milldam/milldam/core/vfs"
+)
+
+const (
+	// flushBytes is how much of a log's tail is worth a write to its segment.
+	flushBytes = 64 << 10
+	// directBytes is the size from which a batch goes straight to its segment: writing it twice would cost more than the second sync.
+	directBytes = 256 << 10
+)
+
+// flushTail writes the log's tail to its segments: what is committed, or everything up to and including last when that is not nil. Segments
+// that this completes get the files beside them. Only one runs at a time for a log.
+func (l *Log) flushTail(last *entry) error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	l.mu.Lock()
+	if l.mu.err != nil {
+		defer l.mu.Unlock()
+		return l.mu.err
+	}
+	list := l.mu.tail[:l.flushableLocked(last)]
+	l.mu.Unlock()
+	err := l.writeEntries(list)
+	if err == nil {
+		err = l.completeSegments()
+	}
+	if err != nil && !errors.Is(l.Err(), ErrRemoved) {
+		l.store.fail(fmt.Errorf("write to the segments of %s: %w", l, err))
+	}
+	return l.Err()
+}
+
+// writeEntries writes entries of the tail, a run of those in one segment at a time. The caller holds io.
+func (l *Log) writeEntries(list []*entry) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if err := l.prepareDir(); err != nil {
+		return err
+	}
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].segment == list[0].segment {
+			n++
+		}
+		if err := l.writeRun(list[:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// flushableLocked is how many entries of the tail may be written.
+func (l *Log) flushableLocked(last *entry) int {
+	for i, e := range l.mu.tail {
+		if last == nil && e.wal == 0 {
+			return i
+		}
+		if e == last {
+			return i + 1
+		}
+	}
+	if last != nil {
+		return 0 // another flush wrote it
+	}
+	return len(l.mu.tail)
+}
+
+// prepareDir makes the log's directory and writes its epochs, where that is still to be done. The caller holds io, which guards the two
+// fields it sets.
+func (l *Log) prepareDir() error {
+	fsys := l.store.opts.FS
+	if !l.dirMade {
+		if err := l.store.quarantineOther(l); err != nil {
+			return err
+		}
+		if err := fsys.MkdirAll(l.dir); err != nil {
+			return err
+		}
+		if err := vfs.WriteFileAtomic(fsys, path.Join(l.dir, metadataFile), encodeMetadata(l.id)); err != nil {
+			return err
+		}
+		if err := fsys.SyncDir(path.Dir(l.dir)); err != nil {
+			return err
+		}
+		l.dirMade = true
+	}
+	l.mu.Lock()
+	known := l.mu.epochs
+	l.mu.Unlock()
+	if len(known) == l.epochsOnFS {
+		return nil
+	}
+	if err := vfs.WriteFileAtomic(fsys, path.Join(l.dir, epochsFile), known.encode()); err != nil {
+		return err
+	}
+	l.epochsOnFS = len(known)
+	return nil
+}
+
+// writeRun writes entries of one segment, takes them out of the tail, and completes the segment when they were its last.
+func (l *Log) writeRun(list []*entry) error {
+	seg := list[0].segment
+	f, err := l.store.files.get(seg.file(logSuffix), true)
+	if err != nil {
+		return err
+	}
+	vectors := make([][]byte, len(list))
+	for i, e := range list {
+		vectors[i] = e.batch
+	}
+	_, err = f.WriteVecAt(vectors, list[0].position)
+	if closed := f.release(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	l.store.flusher.dirty(seg)
+	last := list[len(list)-1]
+	var sum int64
+	for _, e := range list {
+		sum += int64(len(e.batch))
+	}
+	l.mu.Lock()
+	l.mu.tail = l.mu.tail[len(list):]
+	if len(l.mu.tail) == 0 {
+		l.mu.tail = nil // gives the array back
+	}
+	l.mu.tailBytes -= sum
+	l.mu.written = last.batch.NextOffset()
+	seg.written = last.position + int64(len(last.batch))
+	l.mu.Unlock()
+	l.store.gaveBack(sum)
+	return nil
+}
+
+// completeSegments writes the files beside every sealed segment that is whole; from then on its index is read from there. The caller holds io.
+func (l *Log) completeSegments() error {
+	for {
+		l.mu.Lock()
+		i := slices.IndexFunc(l.mu.segments, func(s *segment) bool { return s.sealed && s.live != nil && s.written == s.size })
+		if i < 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		seg := l.mu.segments[i]
+		x, liveFrom, snapshot := seg.live, seg.liveFrom, seg.snapshot
+		l.mu.Unlock()
+		if liveFrom > 0 {
+			seg.older.Store(nil) // it may end where live began
+			var err error
+			if x, err = seg.loadOlder(seg.size); err != nil {
+				return err
+			}
+		}
+		if seg.size > 0 {
+			if err := seg.complete(x, seg.end, snapshot); err != nil {
+				return err
+			}
+		}
+		l.mu.Lock()
+		seg.older.Store(nil)
+		seg.live, seg.liveFrom, seg.snapshot = nil, seg.size, nil
+		l.mu.Unlock()
+	}
+}
+
+// sync makes a segment's file durable.
+func (s *segment) sync() error {
+	f, err := s.open()
+	if errors.Is(err, errReplaced) {
+		return nil // compaction synced what took its place
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if closed := f.release(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return s.log.store.opts.FS.SyncDir(s.log.dir)
+}
+
+// flushDirect writes the round's large batches to their segments, behind what comes before them, and syncs those.
+func (s *Store) flushDirect(round []queued) error {
+	for i := range round {
+		e := round[i].entry
+		if e == nil || !e.direct {
+			continue
+		}
+		if err := round[i].log.flushTail(e); errors.Is(err, ErrRemoved) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if s.opts.Flush == FlushDurable {
+			if err := e.segment.sync(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flusher moves tails to segments behind the committer, and frees write-ahead log files.
+type flusher struct {
+	store *Store
+	wake  chan struct{} // capacity 1
+	done  chan struct{}
+
+	mu struct {
+		sync.Mutex
+		wanted map[*Log]bool // a full tail
+		dirty  map[*segment]bool
+		closed bool
+	}
+}
+
+func newFlusher(s *Store) *flusher {
+	f := &flusher{store: s, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	f.mu.wanted, f.mu.dirty = map[*Log]bool{}, map[*segment]bool{}
+	return f
+}
+
+func (f *flusher) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// want asks for l's tail to be written.
+func (f *flusher) want(l *Log) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.wanted[l] = true
+}
+
+// dirty notes that a segment has bytes that are not synced.
+func (f *flusher) dirty(s *segment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.dirty[s] = true
+}
+
+// afterRound is called by the committer after each round.
+func (f *flusher) afterRound() {
+	f.store.wal.publish()
+	f.mu.Lock()
+	work := len(f.mu.wanted) > 0
+	f.mu.Unlock()
+	free, full, files := f.store.wal.state()
+	if work || f.store.tailBytes.Load() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 || free == 0 && (full > 0 || files < f.store.opts.WALFiles) {
+		f.signal()
+	}
+}
+
+// flushLoop ends when the flusher was closed, or the store went offline.
+func (f *flusher) flushLoop() {
+	defer close(f.done)
+	for range f.wake {
+		f.mu.Lock()
+		closed := f.mu.closed
+		f.mu.Unlock()
+		if closed || f.store.Err() != nil {
+			return
+		}
+		if err := f.work(); err != nil {
+			f.store.fail(err)
+			return
+		}
+	}
+}
+
+// work does what there is to do now.
+func (f *flusher) work() error {
+	f.mu.Lock()
+	wanted := f.mu.wanted
+	f.mu.wanted = map[*Log]bool{}
+	f.mu.Unlock()
+	for l := range wanted {
+		if err := l.flushTail(nil); err != nil && f.store.Err() != nil {
+			return err
+		}
+	}
+	// Many small tails: there are more active logs than would each reach flushBytes within the bound.
+	if f.store.tailBytes.Load() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 {
+		if err := f.flushAll(); err != nil {
+			return err
+		}
+	}
+	for {
+		free, full, files := f.store.wal.state()
+		switch {
+		case free == 0 && full > 0:
+			if err := f.store.checkpoint(); err != nil {
+				return err
+			}
+		case free == 0 && files < f.store.opts.WALFiles:
+			if err := f.store.wal.prepare(); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+func (f *flusher) flushAll() error {
+	for _, l := range f.store.Logs() {
+		if err := l.flushTail(nil); err != nil && f.store.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeDirty returns the segments to be synced.
+func (f *flusher) takeDirty() map[*segment]bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.mu.dirty
+	f.mu.dirty = map[*segment]bool{}
+	return d
+}
+
+func (f *flusher) close() {
+	f.mu.Lock()
+	f.mu.closed = true
+	f.mu.Unlock()
+	f.signal()
+	<-f.done
+}
+
+// room waits while the memory tails hold more than twice their bound: the disk is slower than the producers.
+func (s *Store) room(bytes int) error {
+	if s.full.Load() {
+		return fmt.Errorf("%w: less than %d bytes are free below %s; delete topics or lower their retention, it goes on by itself", ErrDiskFull, s.minFree.Load(), s.opts.Dir)
+	}
+	if s.tailBytes.Load()+int64(bytes) <= tailSlack*s.opts.TailBytes {
+		return nil
+	}
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
+	s.flusher.signal()
+	s.space.L.Lock()
+	defer s.space.L.Unlock()
+	for s.tailBytes.Load() > 0 && s.tailBytes.Load()+int64(bytes) > tailSlack*s.opts.TailBytes {
+		if err := s.Err(); err != nil {
+			return err
+		}
+		s.space.Wait()
+	}
+	return nil
+}
+
+// tailSlack is how far the tails may pass their bound before appends wait: what comes in while they are written.
+const tailSlack = 2
+
+// gaveBack notes that bytes left the tails.
+func (s *Store) gaveBack(bytes int64) {
+	s.tailBytes.Add(-bytes)
+	s.space.L.Lock()
+	defer s.space.L.Unlock()
+	s.space.Broadcast()
+}

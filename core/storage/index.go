@@ -1,0 +1,134 @@
+package storage
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/milldam/milldam/core/record"
+)
+
+// offsetEntry says where in a segment the batch lies that holds an offset.
+type offsetEntry struct {
+	relative uint32 // last offset of the batch, less the segment's base offset
+	position uint32
+}
+
+// timeEntry says up to which offset no record is younger.
+type timeEntry struct {
+	timestamp int64
+	relative  uint32
+}
+
+// Sizes of the entries in Kafka's index files.
+const (
+	offsetEntryBytes = 8
+	timeEntryBytes   = 12
+)
+
+// index is the sparse index of a segment: an entry every interval bytes. It has no pointers inside.
+type index struct {
+	offsets []offsetEntry
+	times   []timeEntry
+
+	// Bytes since the last entry, and the youngest record so far with the batch it is in.
+	since        int64
+	maxTimestamp int64
+	maxRelative  uint32
+}
+
+func newIndex() *index { return &index{maxTimestamp: record.NoTimestamp} }
+
+// add notes a batch at position. Like Kafka's, an entry stands for the batch it was made at: its last offset and its position.
+func (x *index) add(b record.Batch, base record.Offset, position, interval int64) {
+	relative := uint32(b.LastOffset() - base)
+	if x.since > interval {
+		x.offsets = append(x.offsets, offsetEntry{relative, uint32(position)})
+		x.addTime()
+		x.since = 0
+	}
+	x.since += int64(len(b))
+	if b.MaxTimestamp() > x.maxTimestamp {
+		x.maxTimestamp, x.maxRelative = b.MaxTimestamp(), relative
+	}
+}
+
+// addTime adds an entry for the youngest record so far, if there is none.
+func (x *index) addTime() {
+	if n := len(x.times); x.maxTimestamp >= 0 && (n == 0 || x.times[n-1].timestamp < x.maxTimestamp) {
+		x.times = append(x.times, timeEntry{x.maxTimestamp, x.maxRelative})
+	}
+}
+
+// seek returns a position at or before the batch that holds the offset base+relative.
+func (x *index) seek(relative int64) int64 {
+	i, _ := slices.BinarySearchFunc(x.offsets, relative, func(e offsetEntry, want int64) int {
+		if int64(e.relative) <= want {
+			return -1
+		}
+		return 1
+	})
+	// The entry's own batch ends at relative; where it equals what is wanted, the batch at its position holds it.
+	if i == 0 {
+		return 0
+	}
+	return int64(x.offsets[i-1].position)
+}
+
+// seekTime returns an offset, relative to the base, at or before the first record of ts or younger.
+func (x *index) seekTime(ts int64) int64 {
+	i, _ := slices.BinarySearchFunc(x.times, ts, func(e timeEntry, want int64) int {
+		if e.timestamp < want {
+			return -1
+		}
+		return 1
+	})
+	if i == 0 {
+		return 0
+	}
+	return int64(x.times[i-1].relative)
+}
+
+func (x *index) encodeOffsets() []byte {
+	out := make([]byte, 0, len(x.offsets)*offsetEntryBytes)
+	for _, e := range x.offsets {
+		out = binary.BigEndian.AppendUint32(out, e.relative)
+		out = binary.BigEndian.AppendUint32(out, e.position)
+	}
+	return out
+}
+
+// encodeTimes ends with an entry for the youngest record, which is how a sealed segment tells its largest timestamp.
+func (x *index) encodeTimes() []byte {
+	x.addTime()
+	out := make([]byte, 0, len(x.times)*timeEntryBytes)
+	for _, e := range x.times {
+		out = binary.BigEndian.AppendUint64(out, uint64(e.timestamp))
+		out = binary.BigEndian.AppendUint32(out, e.relative)
+	}
+	return out
+}
+
+// decodeIndex reads index files of a segment of size bytes. They have no checksum, so whatever does not add up makes ok false, and the
+// index has to be built from the segment.
+func decodeIndex(offsets, times []byte, size int64) (x *index, ok bool) {
+	if len(offsets)%offsetEntryBytes != 0 || len(times)%timeEntryBytes != 0 || len(times) == 0 && size > 0 {
+		return nil, false
+	}
+	x = newIndex()
+	for ; len(offsets) > 0; offsets = offsets[offsetEntryBytes:] {
+		e := offsetEntry{binary.BigEndian.Uint32(offsets), binary.BigEndian.Uint32(offsets[4:])}
+		if n := len(x.offsets); int64(e.position) >= size || n > 0 && (e.relative <= x.offsets[n-1].relative || e.position <= x.offsets[n-1].position) {
+			return nil, false
+		}
+		x.offsets = append(x.offsets, e)
+	}
+	for ; len(times) > 0; times = times[timeEntryBytes:] {
+		e := timeEntry{int64(binary.BigEndian.Uint64(times)), binary.BigEndian.Uint32(times[8:])}
+		if n := len(x.times); n > 0 && (e.timestamp <= x.times[n-1].timestamp || e.relative < x.times[n-1].relative) {
+			return nil, false
+		}
+		x.times = append(x.times, e)
+		x.maxTimestamp, x.maxRelative = e.timestamp, e.relative
+	}
+	return x, true
+}

@@ -1,0 +1,259 @@
+package storage
+
+import (
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+)
+
+// Log is one partition's log. All methods are safe for concurrent use.
+type Log struct {
+	store     *Store
+	id        record.TopicID
+	topic     string
+	partition int32
+	dir       string
+
+	// io is held while the tail is written to segments, and while segments are replaced or removed: one writer of a log's files at a time. It is
+	// taken before mu, and guards the fields below it.
+	io          sync.Mutex
+	dirMade     bool // the directory is there
+	epochsOnFS  int  // how many of the epochs the checkpoint file holds
+	cleanedUpTo record.Offset
+
+	mu struct {
+		sync.Mutex
+		config LogConfig
+		err    error // first failure, or ErrRemoved
+		// removing is set while the removal is made durable: nobody gets in, and the tail is still kept.
+		removing bool
+
+		start, end record.Offset
+		committed  record.Offset // end of what is committed
+		written    record.Offset // end of what is in segment files
+		// checkpointed is the base of the segment that was active at the last checkpoint: only segments below it may be rewritten or removed.
+		checkpointed record.Offset
+		segments     []*segment // at least one; the last one is active
+
+		tail      []*entry // batches in [written, end), in order
+		tailBytes int64
+
+		producers producers
+		epochs    epochs
+	}
+}
+
+// entry is a batch in the memory tail.
+type entry struct {
+	batch    record.Batch
+	segment  *segment
+	position int64
+	wal      uint64 // sequence of the write-ahead log file that has it, 0 before it is committed; guarded by mu
+	direct   bool   // it goes straight to its segment, and the write-ahead log only says so
+}
+
+func newLog(s *Store, id record.TopicID, topic string, partition int32, c LogConfig) *Log {
+	l := &Log{store: s, id: id, topic: topic, partition: partition}
+	l.dir = path.Join(s.opts.Dir, logsDir, l.String())
+	l.mu.config = c
+	l.mu.producers = producers{}
+	l.mu.segments = []*segment{{log: l, live: newIndex()}}
+	return l
+}
+
+// String returns topic-partition, which is also the name of the log's directory.
+func (l *Log) String() string { return fmt.Sprintf("%s-%d", l.topic, l.partition) }
+
+// TopicID is the id of the topic.
+func (l *Log) TopicID() record.TopicID { return l.id }
+
+// Topic is the name of the topic.
+func (l *Log) Topic() string { return l.topic }
+
+// Partition is the number of the partition.
+func (l *Log) Partition() int32 { return l.partition }
+
+// Start is the log start offset: records below it are gone.
+func (l *Log) Start() record.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.start
+}
+
+// End is the log end offset: the one the next record gets.
+func (l *Log) End() record.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.end
+}
+
+// Committed is the end of what is committed. On a single node this is the high watermark.
+func (l *Log) Committed() record.Offset {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.committed
+}
+
+// Err is not nil when the log is offline.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.errLocked()
+}
+
+func (l *Log) errLocked() error {
+	switch {
+	case l.mu.err != nil:
+		return l.mu.err
+	case l.mu.removing:
+		return fmt.Errorf("%s: %w", l, ErrRemoved)
+	}
+	return l.store.Err()
+}
+
+// fail latches the log offline; the first error stays.
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.err == nil {
+		l.mu.err = &offlineError{err}
+		l.store.opts.Logger.Error("log is offline", "log", l.String(), "error", err)
+	}
+}
+
+func (l *Log) config() LogConfig {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.config
+}
+
+// SetConfig replaces the configuration.
+func (l *Log) SetConfig(c LogConfig) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.config = c
+}
+
+// SizeBytes is the size of the log's batches.
+func (l *Log) SizeBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sum int64
+	for _, s := range l.mu.segments {
+		sum += s.size
+	}
+	return sum
+}
+
+// EpochEnd returns the largest leader epoch not above epoch and the offset where it ends; -1 and -1 when there is none.
+func (l *Log) EpochEnd(epoch record.LeaderEpoch) (record.LeaderEpoch, record.Offset) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.epochs.end(epoch, l.mu.end)
+}
+
+// LastEpoch is the leader epoch of the last batch, -1 when there was none.
+func (l *Log) LastEpoch() record.LeaderEpoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.epochs.at(l.mu.end)
+}
+
+// AppendOrigin says who appends; it decides which checks apply.
+type AppendOrigin int
+
+// The origins.
+const (
+	FromClient      AppendOrigin = iota // all checks of a produce request
+	FromCoordinator                     // internal topics; the batch is our own
+)
+
+// Appended is the outcome of Append, known before the sync.
+type Appended struct {
+	BaseOffset, LastOffset record.Offset
+	LogAppendTime          int64 // ms; -1 with CreateTime
+	LogStart               record.Offset
+	Duplicate              bool // it repeats one of its producer's last five batches, whose offsets these are
+}
+
+// Append checks a batch, gives it its offsets and queues it for the committer. It copies the batch, which it may change before. When p is
+// not nil the append is registered with it, and resolves it once committed; a duplicate waits for the batch it repeats.
+//
+// Errors: ErrCorrupt, ErrMagic, ErrUnsupportedCodec, ErrInvalidRecord, ErrTooLarge, ErrTimestamp, ErrOutOfOrderSequence, ErrProducerFenced,
+// ErrDiskFull, ErrOffline, ErrRemoved.
+func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin AppendOrigin, p *Pending) (Appended, error) {
+	now := time.Now()
+	config := l.config()
+	if err := checkBatch(batch, config, origin, now); err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+	}
+	if err := l.store.room(len(batch)); err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+	}
+	out := Appended{LogAppendTime: -1}
+	if config.LogAppendTime && origin == FromClient {
+		out.LogAppendTime = now.UnixMilli()
+		batch.SetLogAppendTime(out.LogAppendTime)
+	}
+	kept := append(record.Batch(nil), batch...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.errLocked(); err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+	}
+	duplicate, err := l.mu.producers.check(kept)
+	if err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+	}
+	out.LogStart = l.mu.start
+	if duplicate != nil {
+		out.BaseOffset, out.LastOffset, out.Duplicate = duplicate.firstOffset(), duplicate.lastOffset, true
+		if p != nil && duplicate.lastOffset >= l.mu.committed {
+			l.store.committer.enqueue(queued{log: l, pending: p}) // behind the batch it repeats
+			p.add()
+		}
+		return out, nil
+	}
+	kept.SetBaseOffset(l.mu.end)
+	kept.SetLeaderEpoch(epoch)
+	e := l.pushLocked(kept)
+	out.BaseOffset, out.LastOffset = kept.BaseOffset(), kept.LastOffset()
+	if p != nil {
+		p.add()
+	}
+	l.store.committer.enqueue(queued{log: l, entry: e, pending: p})
+	return out, nil
+}
+
+// pushLocked adds a batch, with its offsets, to the tail and to all state that follows from the batches. It is how batches come in, live
+// and on recovery.
+func (l *Log) pushLocked(b record.Batch) *entry {
+	active := l.mu.segments[len(l.mu.segments)-1]
+	if !active.fitsLocked(b, l.mu.config) {
+		active = l.rollLocked(b.BaseOffset())
+	}
+	return l.placeLocked(b, active)
+}
+
+func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
+	e := &entry{batch: b, segment: active, position: active.addLocked(b), direct: len(b) >= directBytes}
+	l.mu.end = b.NextOffset()
+	l.mu.producers.apply(b)
+	l.mu.epochs = l.mu.epochs.with(b.LeaderEpoch(), b.BaseOffset())
+	l.mu.tail = append(l.mu.tail, e)
+	l.mu.tailBytes += int64(len(b))
+	l.store.tailBytes.Add(int64(len(b)))
+	return e
+}
+
+// rollLocked seals the active segment and starts one at base.
+func (l *Log) rollLocked(base record.Offset) *segment {
+	active := l.mu.segments[len(l.mu.segments)-1]
+	active.sealed, active.snapshot = true, l.mu.producers.clone()
+	next := &segment{log: l, base: base, end: base, live: newIndex()}
+	l.mu.segments = append(l.mu.segments, next)
+	return next
+}

@@ -1,0 +1,185 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+)
+
+// producerExpiry is how long a producer's state is kept after its last batch, as Kafka's producer.id.expiration.ms.
+const producerExpiry = 24 * time.Hour
+
+// Maintain makes one pass of what time asks for: retention by time and size, removal of what DeleteRecords gave up, compaction, and the look
+// at the room on the disk. now is compared with the records' timestamps. The owner calls it every few seconds to minutes; it returns the first
+// error, after it has been at every log.
+func (s *Store) Maintain(ctx context.Context, now time.Time) error {
+	s.checkRoom()
+	var first error
+	for _, l := range s.Logs() {
+		if err := l.sealDue(now); err != nil && first == nil && l.Err() == nil {
+			first = err
+		}
+	}
+	if err := s.checkpointSealed(); err != nil {
+		return err
+	}
+	for _, l := range s.Logs() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if l.Err() != nil {
+			continue
+		}
+		if err := l.maintain(ctx, now); err != nil && first == nil {
+			first = fmt.Errorf("maintain %s: %w", l, err)
+		}
+	}
+	return first
+}
+
+func (l *Log) maintain(ctx context.Context, now time.Time) error {
+	c := l.config()
+	if c.CleanupDelete {
+		if err := l.retain(c, now); err != nil {
+			return err
+		}
+	}
+	if err := l.removeBelowStart(); err != nil {
+		return err
+	}
+	if c.CleanupCompact {
+		if err := l.compact(ctx, c, now); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.producers.expire(now, producerExpiry)
+	return nil
+}
+
+// sealedLocked tells whether a segment is whole and below the last checkpoint, so that it may be rewritten or removed.
+func (l *Log) sealedLocked(s *segment) bool {
+	return s.sealed && s.live == nil && s.written == s.size && s.base < l.mu.checkpointed
+}
+
+// sealDue seals the active segment where time asks for it, and writes what is left of sealed ones.
+func (l *Log) sealDue(now time.Time) error {
+	c := l.config()
+	if c.CleanupDelete {
+		if err := l.rollExpired(c, now); err != nil {
+			return err
+		}
+	}
+	if c.CleanupCompact {
+		if err := l.rollForCompaction(c, now); err != nil {
+			return err
+		}
+	}
+	return l.finishSealed()
+}
+
+// finishSealed writes what is left of sealed segments: only whole ones can be removed or compacted.
+func (l *Log) finishSealed() error {
+	l.mu.Lock()
+	unfinished := len(l.mu.segments) > 1 && l.mu.segments[len(l.mu.segments)-2].live != nil
+	l.mu.Unlock()
+	if !unfinished {
+		return nil
+	}
+	return l.flushTail(nil)
+}
+
+// retain raises the log start over the segments that are too old or too much.
+func (l *Log) retain(c LogConfig, now time.Time) error {
+	size := l.SizeBytes()
+	for _, seg := range l.sortedSegments() {
+		l.mu.Lock()
+		sealed, written, bytes, end := l.sealedLocked(seg), seg.written, seg.size, seg.end
+		l.mu.Unlock()
+		if !sealed {
+			return nil
+		}
+		tooOld := false
+		if c.Retention >= 0 && written > 0 {
+			largest, err := seg.largestTimestamp(written)
+			if err != nil {
+				return err
+			}
+			tooOld = now.Sub(largest) > c.Retention
+		}
+		tooMuch := c.RetentionBytes >= 0 && size-bytes >= c.RetentionBytes
+		if !tooOld && !tooMuch {
+			return nil
+		}
+		size -= bytes
+		l.mu.Lock()
+		l.raiseStartLocked(min(end, l.mu.committed))
+		l.mu.Unlock()
+		l.store.opts.Logger.Info("retention removes a segment", "log", l.String(), "segment", int64(seg.base), "bytes", bytes, "too_old", tooOld)
+	}
+	return nil
+}
+
+// rollExpired seals the active segment when all its records are too old.
+func (l *Log) rollExpired(c LogConfig, now time.Time) error {
+	if c.Retention < 0 {
+		return nil
+	}
+	if err := l.flushTail(nil); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	i := len(l.mu.segments) - 1
+	p := l.placeLockedAt(i)
+	idle := len(l.mu.tail) == 0 && p.written > 0
+	l.mu.Unlock()
+	if !idle {
+		return nil
+	}
+	largest := record.NoTimestamp
+	if p.live != nil {
+		largest = p.live.maxTimestamp
+	}
+	if p.liveFrom > 0 {
+		x, err := p.segment.loadOlder(p.liveFrom)
+		if err != nil {
+			return err
+		}
+		largest = max(largest, x.maxTimestamp)
+	}
+	if largest < 0 || now.Sub(time.UnixMilli(largest)) <= c.Retention {
+		return nil
+	}
+	l.mu.Lock()
+	if len(l.mu.tail) == 0 && len(l.mu.segments) == i+1 && l.mu.segments[i].size == p.written {
+		l.rollLocked(l.mu.end)
+	}
+	l.mu.Unlock()
+	return l.flushTail(nil) // completes the segment
+}
+
+// removeBelowStart deletes the segments that end at or below the log start. They go oldest first, so that a crash in between leaves no hole. Their files
+// are removed at once: who reads one has it open.
+func (l *Log) removeBelowStart() error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	for {
+		l.mu.Lock()
+		seg := l.mu.segments[0]
+		removable := len(l.mu.segments) > 1 && seg.end <= l.mu.start && l.sealedLocked(seg)
+		if removable {
+			l.mu.segments = l.mu.segments[1:]
+		}
+		l.mu.Unlock()
+		if !removable {
+			return nil
+		}
+		if err := seg.remove(); err != nil {
+			l.fail(err)
+			return err
+		}
+	}
+}

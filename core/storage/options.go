@@ -1,0 +1,92 @@
+package storage
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// Options configure a Store.
+type Options struct {
+	FS     vfs.FS
+	Dir    string // holds wal/, logs/ and quarantine/
+	Flush  FlushMode
+	Logger *slog.Logger
+	// Topic tells whether metadata knows a topic, and how its logs are configured. Write-ahead records of unknown topics are
+	// skipped; directories of unknown topics are moved to quarantine/ and never deleted.
+	Topic func(record.TopicID) (name string, c LogConfig, ok bool)
+	// OnAdvance is called by the committer after a round, with the logs whose Committed moved, before their Pendings resolve. It must not block
+	// and must not keep the slice.
+	OnAdvance func([]*Log)
+
+	TailBytes    int64 // memory of all logs that is not in segments yet; default 64 MiB
+	WALFileBytes int64 // size of one write-ahead log file; default 64 MiB
+	WALFiles     int   // write-ahead log files kept for reuse; default 4
+	OpenFiles    int   // segment files kept open; default 2048
+	// MinFreeBytes is the room on the disk below which appends are refused; they are taken again at twice that. Default 256 MiB, or 1 %
+	// of the disk where that is less.
+	MinFreeBytes int64
+}
+
+// FlushMode says when an append counts as committed.
+type FlushMode int
+
+// The flush modes.
+const (
+	FlushDurable    FlushMode = iota // after its sync
+	FlushReplicated                  // once written to the page cache, as Kafka does
+)
+
+const (
+	defaultTailBytes    = 64 << 20
+	defaultWALFileBytes = 64 << 20
+	defaultWALFiles     = 4
+	defaultOpenFiles    = 2048
+	defaultMinFree      = 256 << 20
+	minFreeShare        = 100 // of the disk: one part in this many
+)
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnAdvance == nil {
+		o.OnAdvance = func([]*Log) {}
+	}
+	if o.TailBytes <= 0 {
+		o.TailBytes = defaultTailBytes
+	}
+	if o.WALFileBytes <= 0 {
+		o.WALFileBytes = defaultWALFileBytes
+	}
+	if o.WALFiles <= 0 {
+		o.WALFiles = defaultWALFiles
+	}
+	if o.OpenFiles <= 0 {
+		o.OpenFiles = defaultOpenFiles
+	}
+	return o
+}
+
+// LogConfig is the part of a topic's configuration that its logs follow. Durations and sizes below zero mean no limit.
+type LogConfig struct {
+	CleanupDelete, CleanupCompact         bool
+	SegmentBytes, RetentionBytes          int64
+	SegmentAge, Retention                 time.Duration
+	FileDeleteDelay                       time.Duration
+	IndexIntervalBytes, MaxMessageBytes   int32
+	LogAppendTime                         bool
+	TimestampBeforeMax, TimestampAfterMax time.Duration
+	MinCompactionLag, MaxCompactionLag    time.Duration
+	DeleteRetention                       time.Duration
+	MinCleanableRatio                     float64
+}
+
+// DefaultLogConfig is what a topic has when nothing is set, as in Kafka.
+func DefaultLogConfig() LogConfig {
+	return LogConfig{CleanupDelete: true, SegmentBytes: 1 << 30, RetentionBytes: -1, SegmentAge: 7 * 24 * time.Hour, Retention: 7 * 24 * time.Hour,
+		FileDeleteDelay: time.Minute, IndexIntervalBytes: 4096, MaxMessageBytes: 1048588, TimestampBeforeMax: -1, TimestampAfterMax: time.Hour,
+		MaxCompactionLag: -1, DeleteRetention: 24 * time.Hour, MinCleanableRatio: 0.5}
+}

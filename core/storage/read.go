@@ -1,0 +1,304 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/milldam/milldam/core/record"
+)
+
+// Span is a readable run of batches: slices of the memory tail, or a range of a segment file. Nothing is read from a file before WriteTo. It must
+// be closed; what it was made of stays readable until then, whatever happens to the log. The zero value is an empty one.
+type Span struct {
+	memory [][]byte
+	file   *openFile
+	at     int64
+	length int
+}
+
+// Len is the number of bytes WriteTo writes.
+func (s *Span) Len() int { return s.length }
+
+// copyBuffers carry file ranges to connections.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// WriteTo writes the run to w.
+func (s *Span) WriteTo(w io.Writer) (int64, error) {
+	if s.file != nil {
+		buf := copyBuffers.Get().(*[]byte)
+		defer copyBuffers.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.NewSectionReader(s.file, s.at, int64(s.length))}, *buf)
+	}
+	var sum int64
+	for _, b := range s.memory {
+		n, err := w.Write(b)
+		sum += int64(n)
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// Memory returns the run as slices, when all of it is in memory; they are not to be changed.
+func (s *Span) Memory() ([][]byte, bool) { return s.memory, s.file == nil }
+
+// Close releases the run. Idempotent.
+func (s *Span) Close() error {
+	f := s.file
+	s.file, s.memory, s.length = nil, nil, 0
+	if f == nil {
+		return nil
+	}
+	return f.release()
+}
+
+// Read returns the batches from the one that holds offset on, none that begins at or behind bound. The run has at most maxBytes, but the whole
+// first batch when atLeastOne is set; its last batch may be cut, as in Kafka's answers, and clients read it again. ErrOffsetOutOfRange is
+// for offsets outside [Start, End].
+func (l *Log) Read(offset record.Offset, maxBytes int, bound record.Offset, atLeastOne bool) (Span, error) {
+	l.mu.Lock()
+	if err := l.errLocked(); err != nil {
+		l.mu.Unlock()
+		return Span{}, fmt.Errorf("read %s: %w", l, err)
+	}
+	if offset < l.mu.start || offset > l.mu.end {
+		defer l.mu.Unlock()
+		return Span{}, fmt.Errorf("read %s at %d: %w: it has offsets %d to %d", l, offset, ErrOffsetOutOfRange, l.mu.start, l.mu.end)
+	}
+	if offset >= min(bound, l.mu.end) {
+		l.mu.Unlock()
+		return Span{}, nil
+	}
+	if offset >= l.mu.written {
+		defer l.mu.Unlock()
+		return l.readTailLocked(offset, maxBytes, bound, atLeastOne), nil
+	}
+	place := l.placeOfLocked(offset)
+	l.mu.Unlock()
+	span, err := place.read(offset, maxBytes, bound, atLeastOne)
+	if errors.Is(err, errReplaced) {
+		return l.Read(offset, maxBytes, bound, atLeastOne)
+	}
+	if err != nil {
+		return Span{}, fmt.Errorf("read %s at %d: %w", l, offset, err)
+	}
+	return span, nil
+}
+
+func (l *Log) readTailLocked(offset record.Offset, maxBytes int, bound record.Offset, atLeastOne bool) Span {
+	i, _ := slices.BinarySearchFunc(l.mu.tail, offset, func(e *entry, want record.Offset) int {
+		if e.batch.LastOffset() < want {
+			return -1
+		}
+		return 1
+	})
+	var s Span
+	for _, e := range l.mu.tail[i:] {
+		fits := s.length+len(e.batch) <= maxBytes || s.length == 0 && atLeastOne
+		if !fits || e.batch.BaseOffset() >= bound {
+			break
+		}
+		s.memory = append(s.memory, e.batch)
+		s.length += len(e.batch)
+	}
+	return s
+}
+
+// place is a segment as it was when somebody wanted to read it.
+type place struct {
+	segment  *segment
+	next     []*segment // behind it
+	written  int64
+	live     *index
+	liveFrom int64
+	end      record.Offset // of what its file holds
+}
+
+// placeOfLocked finds the segment whose file holds offset, or the first behind it.
+func (l *Log) placeOfLocked(offset record.Offset) place {
+	i, found := slices.BinarySearchFunc(l.mu.segments, offset, func(s *segment, want record.Offset) int {
+		switch {
+		case s.base < want:
+			return -1
+		case s.base > want:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		i = max(0, i-1)
+	}
+	return l.placeLockedAt(i)
+}
+
+func (l *Log) placeLockedAt(i int) place {
+	s := l.mu.segments[i]
+	p := place{segment: s, next: l.mu.segments[i+1:], written: s.written, liveFrom: s.liveFrom, end: min(s.end, l.mu.written)}
+	if s.live != nil { // grows under the lock; its entries do not change
+		c := *s.live
+		p.live = &c
+	}
+	return p
+}
+
+var errFound = errors.New("found")
+
+// locate returns position and size of the batch that holds offset, or of the first behind it; ok is false when the segment has none.
+func (p *place) locate(offset record.Offset) (at int64, head record.Batch, ok bool, err error) {
+	from, err := p.segment.seek(offset, p.live, p.liveFrom)
+	if err != nil {
+		return 0, nil, false, err
+	}
+	err = p.segment.scan(from, p.written, func(b record.Batch, pos int64) error {
+		if b.LastOffset() < offset {
+			return nil
+		}
+		at, head = pos, slices.Clone(b)
+		return errFound
+	})
+	if err == nil {
+		return 0, nil, false, nil
+	}
+	if !errors.Is(err, errFound) {
+		return 0, nil, false, err
+	}
+	return at, head, true, nil
+}
+
+func (p *place) read(offset record.Offset, maxBytes int, bound record.Offset, atLeastOne bool) (Span, error) {
+	at, head, ok, err := p.locate(offset)
+	if err != nil {
+		return Span{}, err
+	}
+	if !ok { // compaction took the segment's end: it goes on in the next
+		if len(p.next) == 0 {
+			return Span{}, nil
+		}
+		l := p.segment.log
+		next := p.next[0].base
+		if next <= offset {
+			next = offset + 1
+		}
+		return l.Read(next, maxBytes, bound, atLeastOne)
+	}
+	if head.BaseOffset() >= bound {
+		return Span{}, nil
+	}
+	first, err := record.SizeIn(head)
+	if err != nil {
+		return Span{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	length := min(int64(maxBytes), p.written-at)
+	if atLeastOne {
+		length = max(length, int64(first))
+	}
+	if bound < p.end {
+		if length, err = p.upTo(bound, at, length); err != nil {
+			return Span{}, err
+		}
+	}
+	if length <= 0 {
+		return Span{}, nil
+	}
+	f, err := p.segment.open()
+	if err != nil {
+		return Span{}, err
+	}
+	return Span{file: f, at: at, length: int(length)}, nil
+}
+
+// upTo shortens a range that starts at position at, so that it ends before the batch at or behind bound.
+func (p *place) upTo(bound record.Offset, at, length int64) (int64, error) {
+	err := p.segment.scan(at, p.written, func(b record.Batch, pos int64) error {
+		if pos-at >= length {
+			return errFound
+		}
+		if b.BaseOffset() >= bound {
+			length = pos - at
+			return errFound
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return 0, err
+	}
+	return length, nil
+}
+
+// Scan calls fn with every whole batch that holds offsets in [from, to), in order. A batch is valid during the call. It reads segments without keeping
+// the log from being appended to.
+func (l *Log) Scan(from, to record.Offset, fn func(record.Batch) error) error {
+	for offset := max(from, l.Start()); offset < to; {
+		next, err := l.scanPart(offset, to, fn)
+		if err != nil {
+			return err
+		}
+		if next <= offset {
+			return nil
+		}
+		offset = next
+	}
+	return nil
+}
+
+// scanPart scans one segment file, or the tail, and returns where to go on.
+func (l *Log) scanPart(offset, to record.Offset, fn func(record.Batch) error) (record.Offset, error) {
+	l.mu.Lock()
+	if err := l.errLocked(); err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	if offset >= l.mu.written {
+		tail := slices.Clone(l.mu.tail)
+		l.mu.Unlock()
+		return scanTail(tail, offset, to, fn)
+	}
+	p := l.placeOfLocked(offset)
+	l.mu.Unlock()
+	from, err := p.segment.seek(offset, p.live, p.liveFrom)
+	if errors.Is(err, errReplaced) {
+		return l.scanPart(offset, to, fn)
+	}
+	if err != nil {
+		return 0, err
+	}
+	next := offset
+	err = p.segment.batches(from, p.written, func(b record.Batch, _ int64) error {
+		if b.BaseOffset() >= to {
+			return errFound
+		}
+		if b.LastOffset() < offset {
+			return nil
+		}
+		next = b.NextOffset()
+		return fn(b)
+	})
+	switch {
+	case errors.Is(err, errReplaced):
+		return l.scanPart(offset, to, fn)
+	case errors.Is(err, errFound):
+		return to, nil
+	}
+	return max(next, p.end), err
+}
+
+func scanTail(tail []*entry, offset, to record.Offset, fn func(record.Batch) error) (record.Offset, error) {
+	next := offset
+	for _, e := range tail {
+		if e.batch.BaseOffset() >= to {
+			break
+		}
+		if e.batch.LastOffset() < offset {
+			continue
+		}
+		if err := fn(e.batch); err != nil {
+			return 0, err
+		}
+		next = e.batch.NextOffset()
+	}
+	return next, nil
+}

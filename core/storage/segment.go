@@ -1,0 +1,291 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// Suffixes of a segment's files, as in Kafka.
+const (
+	logSuffix      = ".log"
+	indexSuffix    = ".index"
+	timeSuffix     = ".timeindex"
+	snapshotSuffix = ".snapshot"
+	cleanedSuffix  = ".cleaned" // a compacted segment that is not in its place yet
+)
+
+// segment is a run of a log's batches, and the file they are written to. All fields that are not atomic are guarded by the log's mu.
+type segment struct {
+	log  *Log
+	base record.Offset
+	end  record.Offset // after its last batch
+
+	size    int64 // of all its batches, those in the tail included
+	written int64 // of the batches in the file
+	sealed  bool  // no batch will be added
+
+	// first is the timestamp that rolling by time counts from: the first batch's.
+	first    int64
+	hasFirst bool
+
+	// live indexes the batches from position liveFrom on; older, loaded when it is asked for, those before.
+	live     *index
+	liveFrom int64
+	older    atomic.Pointer[index]
+
+	// largest is the largest timestamp, once known, of a sealed segment.
+	largest atomic.Pointer[int64]
+
+	// replaced is set before a compacted segment is renamed over this one's file: what is opened by name from then on may be another file.
+	replaced atomic.Bool
+
+	// snapshot is the state of the producers after the segment, from when it is sealed until its files are complete.
+	snapshot producers
+}
+
+func offsetName(o record.Offset) string { return fmt.Sprintf("%020d", int64(o)) }
+
+// segmentBase returns the base offset in the name of a segment file with suffix.
+func segmentBase(name, suffix string) (record.Offset, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(digits) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return record.Offset(n), err == nil && n >= 0
+}
+
+func (s *segment) file(suffix string) string { return path.Join(s.log.dir, offsetName(s.base)+suffix) }
+
+// addLocked gives a batch its place behind the others and returns its position.
+func (s *segment) addLocked(b record.Batch) int64 {
+	at := s.size
+	if !s.hasFirst {
+		s.first, s.hasFirst = b.MaxTimestamp(), true
+	}
+	s.live.add(b, s.base, at, int64(s.log.mu.config.IndexIntervalBytes))
+	s.size += int64(len(b))
+	s.end = b.NextOffset()
+	return at
+}
+
+// maxSegmentBytes keeps positions in 32 bits, as Kafka's index has them.
+const maxSegmentBytes = math.MaxInt32
+
+// fitsLocked tells whether a batch may still be added.
+func (s *segment) fitsLocked(b record.Batch, c LogConfig) bool {
+	switch limit := min(c.SegmentBytes, maxSegmentBytes); {
+	case s.size == 0:
+		return true
+	case s.sealed, s.size+int64(len(b)) > limit, int64(b.LastOffset()-s.base) > math.MaxInt32:
+		return false
+	}
+	return c.SegmentAge < 0 || !s.hasFirst || b.MaxTimestamp()-s.first <= c.SegmentAge.Milliseconds()
+}
+
+// errReplaced says that a segment was compacted meanwhile: the caller looks it up again.
+var errReplaced = errors.New("segment was replaced")
+
+// open returns the segment's file, to be released.
+func (s *segment) open() (*openFile, error) {
+	f, err := s.log.store.files.get(s.file(logSuffix), false)
+	if s.replaced.Load() {
+		if err == nil {
+			err = f.release()
+		}
+		return nil, errors.Join(errReplaced, err)
+	}
+	return f, err
+}
+
+// seek returns a position at or before the batch that holds offset. limit is the size of the file that may be read.
+func (s *segment) seek(offset record.Offset, live *index, liveFrom int64) (int64, error) {
+	if live != nil {
+		if at := live.seek(int64(offset - s.base)); at > 0 || liveFrom == 0 {
+			return max(at, liveFrom), nil
+		}
+	}
+	older, err := s.loadOlder(liveFrom)
+	if err != nil {
+		return 0, err
+	}
+	return older.seek(int64(offset - s.base)), nil
+}
+
+// loadOlder returns the index of the first size bytes, from the index files as far as they go, and from the segment itself.
+func (s *segment) loadOlder(size int64) (*index, error) {
+	if x := s.older.Load(); x != nil {
+		return x, nil
+	}
+	x := s.readIndexFiles(size)
+	start := int64(0)
+	if n := len(x.offsets); n > 0 {
+		start = int64(x.offsets[n-1].position)
+	}
+	interval := int64(s.log.config().IndexIntervalBytes)
+	err := s.scan(start, size, func(b record.Batch, at int64) error {
+		if at > start || start == 0 {
+			x.add(b, s.base, at, interval)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.older.Store(x)
+	return x, nil
+}
+
+// readIndexFiles returns what the index files hold of the first size bytes; nothing when they are missing or damaged.
+func (s *segment) readIndexFiles(size int64) *index {
+	fsys := s.log.store.opts.FS
+	offsets, err := vfs.ReadFile(fsys, s.file(indexSuffix))
+	if err != nil {
+		return newIndex()
+	}
+	times, err := vfs.ReadFile(fsys, s.file(timeSuffix))
+	if err != nil {
+		return newIndex()
+	}
+	x, ok := decodeIndex(offsets, times, size)
+	if !ok {
+		s.log.store.opts.Logger.Warn("damaged index is built anew", "log", s.log.String(), "segment", int64(s.base))
+		return newIndex()
+	}
+	return x
+}
+
+// scan calls fn with each batch header of the file from position start, where a batch begins, up to size. Of a batch only the header may be looked at.
+func (s *segment) scan(start, size int64, fn func(b record.Batch, at int64) error) error {
+	if start >= size {
+		return nil
+	}
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	err = scanFile(f, start, size, fn)
+	if err != nil {
+		err = fmt.Errorf("segment %d of %s: %w", s.base, s.log, err)
+	}
+	return errors.Join(err, f.release())
+}
+
+func scanFile(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {
+	r := &windowReader{file: f, size: size}
+	for at := start; at < size; {
+		head, err := r.read(at, record.HeaderBytes)
+		if err != nil {
+			return err
+		}
+		n, err := record.SizeIn(head)
+		if err != nil || len(head) < record.HeaderBytes || int64(n) > size-at {
+			return fmt.Errorf("%w at position %d", ErrCorrupt, at)
+		}
+		if err := fn(record.Batch(head), at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
+// batches calls fn with each whole batch of the file from position start up to size. A batch is valid during the call.
+func (s *segment) batches(start, size int64, fn func(b record.Batch, at int64) error) error {
+	if start >= size {
+		return nil
+	}
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(batchesOf(f, start, size, fn), f.release())
+}
+
+func batchesOf(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {
+	r := &windowReader{file: f, size: size}
+	for at := start; at < size; {
+		head, err := r.read(at, record.HeaderBytes)
+		if err != nil {
+			return err
+		}
+		n, err := record.SizeIn(head)
+		if err != nil || int64(n) > size-at {
+			return fmt.Errorf("%w at position %d", ErrCorrupt, at)
+		}
+		whole, err := r.read(at, n)
+		if err != nil {
+			return err
+		}
+		if err := record.Batch(whole).Verify(); err != nil {
+			return fmt.Errorf("%w at position %d: %w", ErrCorrupt, at, err)
+		}
+		if err := fn(record.Batch(whole), at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return nil
+}
+
+// complete writes the files that a sealed segment has beside it: indexes and the producers' state. They are made durable here, since without a
+// checksum a half-written one could not be told.
+func (s *segment) complete(x *index, next record.Offset, snapshot producers) error {
+	fsys := s.log.store.opts.FS
+	if err := vfs.WriteFileAtomic(fsys, s.file(indexSuffix), x.encodeOffsets()); err != nil {
+		return err
+	}
+	if err := vfs.WriteFileAtomic(fsys, s.file(timeSuffix), x.encodeTimes()); err != nil {
+		return err
+	}
+	largest := x.maxTimestamp
+	s.largest.Store(&largest)
+	if len(snapshot) == 0 {
+		return nil
+	}
+	return vfs.WriteFileAtomic(fsys, path.Join(s.log.dir, offsetName(next)+snapshotSuffix), snapshot.encodeSnapshot())
+}
+
+// largestTimestamp is the largest timestamp of a sealed segment, and the time its file was written when its batches have none.
+func (s *segment) largestTimestamp(size int64) (time.Time, error) {
+	if known := s.largest.Load(); known != nil && *known >= 0 {
+		return time.UnixMilli(*known), nil
+	}
+	x, err := s.loadOlder(size)
+	if err != nil {
+		return time.Time{}, err
+	}
+	largest := x.maxTimestamp
+	s.largest.Store(&largest)
+	if largest >= 0 {
+		return time.UnixMilli(largest), nil
+	}
+	info, err := s.log.store.opts.FS.Stat(s.file(logSuffix))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// remove deletes the segment's files, the log first: without it the others are nothing.
+func (s *segment) remove() error {
+	if err := s.log.store.files.forget(s.file(logSuffix)); err != nil {
+		return err
+	}
+	for _, suffix := range []string{logSuffix, indexSuffix, timeSuffix, snapshotSuffix} {
+		if err := s.log.store.opts.FS.Remove(s.file(suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

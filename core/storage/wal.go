@@ -1,0 +1,237 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// walKind is what a write-ahead record says; see docs/formats/wal.md.
+type walKind uint8
+
+const (
+	walAppend   walKind = iota + 1 // a batch, which follows the head
+	walDirect                      // a batch that lies, synced, in its segment
+	walLogStart                    // the log starts at offset
+	walRemove                      // the topic is gone
+	walEnd                         // the rest of the file is unused
+)
+
+// walHead is the fixed part of every write-ahead record.
+type walHead struct {
+	kind      walKind
+	topic     record.TopicID
+	partition int32
+	offset    record.Offset // of the batch, or the new log start
+	segment   record.Offset // base offset of the batch's segment
+	position  int64         // of a direct batch in its segment
+	length    uint32        // bytes of the batch
+}
+
+// Layout of a record: checksum 4, kind 1, topic 16, partition 4, offset 8, segment 8, position 8, length 4, then the batch. The
+// checksum covers the head behind it, and starts from the file's sequence number, so that what a reused file still holds of its former life
+// is no record of the new one. The batch has its own checksum.
+const (
+	walCRCBytes  = 4
+	walHeadBytes = walCRCBytes + 1 + 16 + 4 + 8 + 8 + 8 + 4
+)
+
+// Layout of a file's header: magic 8, sequence 8, checksum of both 4, padding.
+const (
+	walHeaderBytes = 512
+	walMagic       = "milldamW"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// append writes the head to dst.
+func (h *walHead) append(dst []byte, sequence uint64) []byte {
+	at := len(dst)
+	dst = append(dst, 0, 0, 0, 0, byte(h.kind))
+	dst = append(dst, h.topic[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(h.partition))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.offset))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.segment))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.position))
+	dst = binary.BigEndian.AppendUint32(dst, h.length)
+	binary.BigEndian.PutUint32(dst[at:], walChecksum(dst[at+walCRCBytes:], sequence))
+	return dst
+}
+
+func walChecksum(data []byte, sequence uint64) uint32 {
+	var seed [8]byte
+	binary.BigEndian.PutUint64(seed[:], sequence)
+	return crc32.Update(crc32.Checksum(seed[:], castagnoli), castagnoli, data)
+}
+
+// parseWALHead reads a head; ok is false where none of this file's present life is.
+func parseWALHead(b []byte, sequence uint64) (h walHead, ok bool) {
+	if len(b) < walHeadBytes || binary.BigEndian.Uint32(b) != walChecksum(b[walCRCBytes:walHeadBytes], sequence) {
+		return walHead{}, false
+	}
+	b = b[walCRCBytes:]
+	h.kind = walKind(b[0])
+	copy(h.topic[:], b[1:])
+	h.partition = int32(binary.BigEndian.Uint32(b[17:]))
+	h.offset = record.Offset(binary.BigEndian.Uint64(b[21:]))
+	h.segment = record.Offset(binary.BigEndian.Uint64(b[29:]))
+	h.position = int64(binary.BigEndian.Uint64(b[37:]))
+	h.length = binary.BigEndian.Uint32(b[45:])
+	return h, h.kind >= walAppend && h.kind <= walEnd
+}
+
+// walFile is one file of the write-ahead log.
+type walFile struct {
+	name     string
+	file     vfs.File
+	sequence uint64
+	size     int64 // written, header included
+}
+
+func walHeader(sequence uint64) []byte {
+	b := make([]byte, 0, walHeaderBytes)
+	b = binary.BigEndian.AppendUint64(append(b, walMagic...), sequence)
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return append(b, make([]byte, walHeaderBytes-len(b))...)
+}
+
+// parseWALHeader returns the sequence of a file; 0 of one that was never begun.
+func parseWALHeader(b []byte) uint64 {
+	if len(b) < 20 || string(b[:8]) != walMagic || binary.BigEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b[8:])
+}
+
+// zeroChunk is what files are pre-written with, a part at a time.
+const zeroChunk = 1 << 20
+
+// makeWALFile makes a pre-written file: overwriting blocks that are there is what makes its syncs cheap.
+func makeWALFile(fs vfs.FS, dir, name string, size int64) (*walFile, error) {
+	full := path.Join(dir, name)
+	f, err := fs.Create(full)
+	if err != nil {
+		return nil, err
+	}
+	zeros := make([]byte, min(size, zeroChunk))
+	for at := int64(0); at < size && err == nil; at += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(size-at, int64(len(zeros)))], at)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = fs.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make write-ahead log file %s: %w", full, err), f.Close())
+	}
+	return &walFile{name: name, file: f}, nil
+}
+
+func walName(n uint64) string { return fmt.Sprintf("%020d.wal", n) }
+
+// walNumber returns the number in a file's name.
+func walNumber(name string) (uint64, bool) {
+	digits, ok := strings.CutSuffix(name, ".wal")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil
+}
+
+// begin makes the file the log's newest. The header becomes durable with the first round that is written to it: the records' checksums
+// depend on it, so a lost header loses nothing that was acknowledged.
+func (f *walFile) begin(sequence uint64) error {
+	f.sequence, f.size = sequence, walHeaderBytes
+	_, err := f.file.WriteAt(walHeader(sequence), 0)
+	return err
+}
+
+// end writes that no record follows; with sync that is durable.
+func (f *walFile) end(sync bool) error {
+	h := walHead{kind: walEnd}
+	if _, err := f.file.WriteAt(h.append(nil, f.sequence), f.size); err != nil || !sync {
+		return err
+	}
+	return f.file.Sync()
+}
+
+// replay calls fn for each record of the file with the batch of an append. It returns the position behind the last, and whether the file was
+// ended, that is, all its records are there.
+func (f *walFile) replay(fn func(h walHead, batch []byte) error) (end int64, ended bool, err error) {
+	size, err := f.file.Size()
+	if err != nil {
+		return 0, false, err
+	}
+	r := &windowReader{file: f.file, size: size}
+	at := int64(walHeaderBytes)
+	for {
+		head, err := r.read(at, walHeadBytes)
+		if err != nil {
+			return at, false, err
+		}
+		h, ok := parseWALHead(head, f.sequence)
+		switch {
+		case !ok:
+			return at, false, nil
+		case h.kind == walEnd:
+			return at, true, nil
+		}
+		next := at + walHeadBytes
+		var batch []byte
+		if h.kind == walAppend {
+			if batch, err = r.read(next, int(h.length)); err != nil {
+				return at, false, err
+			}
+			if record.Batch(batch).Verify() != nil { // torn: the head came to the disk before its batch
+				return at, false, nil
+			}
+			next += int64(h.length)
+		}
+		if err := fn(h, batch); err != nil {
+			return at, false, err
+		}
+		at = next
+	}
+}
+
+// windowReader reads a file forwards through one buffer.
+type windowReader struct {
+	file vfs.File
+	size int64
+	buf  []byte
+	at   int64 // position of buf in the file
+}
+
+const windowBytes = 1 << 20
+
+// read returns n bytes at at, fewer at the end of the file. They are valid until the next call.
+func (r *windowReader) read(at int64, n int) ([]byte, error) {
+	if n = int(min(int64(n), r.size-at)); n <= 0 {
+		return nil, nil
+	}
+	if at < r.at || at+int64(n) > r.at+int64(len(r.buf)) {
+		want := int(min(int64(max(n, windowBytes)), r.size-at))
+		if cap(r.buf) < want {
+			r.buf = make([]byte, want)
+		}
+		r.buf = r.buf[:want]
+		got, err := r.file.ReadAt(r.buf, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		r.at, r.buf = at, r.buf[:got]
+		n = min(n, got)
+	}
+	return r.buf[at-r.at:][:n], nil
+}
