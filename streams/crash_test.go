@@ -106,3 +106,41 @@ func TestATableIsReadToItsEndFirst(t *testing.T) {
 		t.Errorf("joined %v, want the table's last value", out)
 	}
 }
+
+// TestAReaderAloneRestarted has only the task behind the repartition begin anew: its writers do not tell again what they told.
+func TestAReaderAloneRestarted(t *testing.T) {
+	s, err := Simulate(crashing(), SimulationOptions{Partitions: map[string]int32{"in": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	restartReaders := func() {
+		t.Helper()
+		for i, old := range s.tasks {
+			if old.id.sub == 1 {
+				s.tasks[i] = newTask(s.plan, old.id, old.environment)
+				if err := s.restore(s.tasks[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	send := func(at int64) {
+		t.Helper()
+		if err := s.SendTo("in", 0, Message{Key: []byte("k"), Value: []byte("v"), Time: time.UnixMilli(at)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(10)
+	if err := s.Advance(time.Second); err != nil { // both writers are idle from now on
+		t.Fatal(err)
+	}
+	restartReaders()
+	send(110)
+	restartReaders()
+	if err := s.Advance(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Read("final"); len(got) != 2 {
+		t.Errorf("got %d windows, want 2", len(got))
+	}
+}

@@ -1,2 +1,64 @@
-// Package streams is a typed DSL for processing records of topics.
+// Package streams is a typed DSL for programs that read topics, transform, aggregate and join records, and write topics.
+//
+//	t := streams.NewTopology()
+//	t.Stream("lines", streams.String, streams.String).
+//		FlatMapValues(strings.FieldsSeq).
+//		GroupBy("by-word", func(_, word string) string { return word }).
+//		Count("counts").
+//		To("word-counts")
+//	err := t.Run(ctx, streams.Options{ApplicationID: "word-count"})
+//
+// A Topology is declared once. Mistakes in it are collected and come out of Build, with the name of the operator. It is run by any
+// number of workers, which share its tasks as a consumer group; Simulate runs it without a broker.
+//
+// # Guarantees
+//
+//   - At least once: outputs and changes of state are acknowledged, then offsets are committed. After a crash the records since the
+//     last commit are processed again. A count may be too high then, never too low: see state.Windows.
+//   - A task reads a table to the end it had at start before it handles the first record of a stream.
+//   - Inputs are merged by the timestamps of their records. One that is known to have more is waited for, and one with IdleAfter
+//     until it is idle.
+//   - The time of an operator is the highest it has seen, over several partitions that of the furthest behind; it never goes back,
+//     and is kept with the committed offsets. It goes through repartition topics: each writer tells the readers its own.
+//   - A window closes when that time passes its end and grace, or when all inputs are idle: at the end of their logs, asked from the
+//     broker, and without a record for the idle time since the start, the restore or the last record. What comes later is late: it
+//     goes to Windowed.Late and is counted.
+//   - No record is dropped without a count in Metrics.
+//
+// # How it runs
+//
+// Operators connected without a repartition are a part; a part has a task for each partition of its inputs. A task is a chain of
+// typed functions, made anew for each task from the declaration, through which records go in batches: no channel, no interface and,
+// without state, no allocation for a single record. A batch belongs to who hands it on, and is valid until the call returns.
+//
+// A lane is a goroutine that owns tasks: it takes fetched records from its inbox, lets its tasks step, produces what they wrote,
+// and commits for all of them together. lane.commit is the only place where something becomes durable.
+//
+// # Goroutines and locks
+//
+// One goroutine of the worker polls, each lane is one; the client has its own, which call Worker.assigned and Worker.release, and
+// lane.acknowledged. A rebalance waits until polled records are handed to the lanes, so none comes after its task has gone. The
+// locks are Worker.mu, lane.inbox and lane.unacked; none is held while another is taken, nor while user code or the client is
+// called.
+//
+// # Topics
+//
+// APPLICATION-NAME-changelog is compacted; package state draws its records. APPLICATION-NAME-repartition has no retention, and is
+// purged up to what is committed; repartition.go says what headers its records have. The metadata of a committed offset is JSON,
+// inputMetadata.
+//
+// # Files
+//
+//	topology.go   nodes, ports, how operators are declared     clock.go      the time of an operator
+//	stream.go     operators without state                      task.go       inputs, order, steps, idleness
+//	try.go        operators that may fail, dead letters         input.go      one partition of a task
+//	source.go     reading topics                               offsets.go    what is committed, and resumed
+//	sink.go       writing topics                               worker.go     the member of the group
+//	group.go      grouping and aggregates                      lane.go       processing and commit
+//	window.go     windows, as declared                         restore.go    the start of tasks
+//	windower.go   windows, as run                              balancer.go   who gets which task
+//	table.go      tables                                       topics.go     topics that must exist
+//	join.go       stream-table joins                           plan.go       parts, partitions, co-partitioning
+//	repartition.go  topics between parts                       simulation.go without a broker
+//	codec.go, record.go, output.go, options.go, metrics.go, describe.go
 package streams

@@ -67,6 +67,7 @@ func (g Grouped[K, V]) TryAggregate[A any](name string, codec Codec[A], onError 
 type fold[K, V, A any] struct {
 	first func(ctx context.Context, r *Record[K, V]) (A, error)
 	add   func(ctx context.Context, aggregate A, r *Record[K, V]) (A, error)
+	keeps bool // the aggregate may refer to what was decoded
 }
 
 func counting[K, V any]() fold[K, V, int64] {
@@ -80,6 +81,7 @@ func reducing[K, V any](combine func(V, V) V) fold[K, V, V] {
 	return fold[K, V, V]{
 		first: func(_ context.Context, r *Record[K, V]) (V, error) { return r.Value, nil },
 		add:   func(_ context.Context, v V, r *Record[K, V]) (V, error) { return combine(v, r.Value), nil },
+		keeps: true,
 	}
 }
 
@@ -87,6 +89,7 @@ func adding[K, V, A any](initial func() A, add func(A, V) A) fold[K, V, A] {
 	return fold[K, V, A]{
 		first: func(_ context.Context, r *Record[K, V]) (A, error) { return add(initial(), r.Value), nil },
 		add:   func(_ context.Context, a A, r *Record[K, V]) (A, error) { return add(a, r.Value), nil },
+		keeps: true,
 	}
 }
 
@@ -94,13 +97,14 @@ func tryAdding[K, V, A any](initial func() A, add func(context.Context, A, *Reco
 	return fold[K, V, A]{
 		first: func(ctx context.Context, r *Record[K, V]) (A, error) { return add(ctx, initial(), r) },
 		add:   add,
+		keeps: true,
 	}
 }
 
 // aggregate declares an aggregation.
 func aggregate[K, V, A any](s Stream[K, V], name string, onError OnError, codec Codec[A], fold fold[K, V, A]) Table[K, A] {
 	n := s.t.addNamed(kindAggregate, name, s.node)
-	n.changelog, n.keeps = true, true
+	n.changelog, n.keeps = true, fold.keeps
 	onError.check(s.t, n)
 	keys := s.keyCodec()
 	checkCodecs(s.t, n, keys, codec)

@@ -397,7 +397,10 @@ func (l *lane) certify(ctx context.Context) error {
 
 // wait waits for something to do.
 func (l *lane) wait(ctx context.Context) {
-	wait := idleCheck
+	wait := time.Hour
+	if slices.ContainsFunc(l.tasks, (*task).watchesIdleness) {
+		wait = idleCheck
+	}
 	if l.dirty() {
 		wait = min(wait, max(time.Millisecond, l.w.options.CommitInterval-time.Since(l.commits)))
 	}

@@ -38,18 +38,27 @@ func (t *task) marks() (map[*input]mark, error) {
 	return marks, nil
 }
 
+// inputMetadata is the metadata of a committed offset.
+type inputMetadata struct {
+	Clocks map[string]clockMark `json:"clocks,omitempty"`
+	// Writers is what the writers of a repartition partition last told of themselves, one digit for each. They do not tell it again
+	// when only the reader starts anew.
+	Writers string `json:"writers,omitempty"`
+}
+
 func (t *task) metadata(in *input) (string, error) {
+	m := inputMetadata{Writers: encodeWriters(in.writers)}
 	for _, short := range []bool{false, true} {
-		clocks := map[string]clockMark{}
+		m.Clocks = map[string]clockMark{}
 		for _, c := range t.clocks {
-			if m, ok := c.mark(in, short); ok {
-				clocks[c.name] = m
+			if mark, ok := c.mark(in, short); ok {
+				m.Clocks[c.name] = mark
 			}
 		}
-		if len(clocks) == 0 {
+		if len(m.Clocks) == 0 && m.Writers == "" {
 			return "", nil
 		}
-		b, err := json.Marshal(clocks)
+		b, err := json.Marshal(m)
 		if err != nil {
 			return "", err
 		}
@@ -57,7 +66,24 @@ func (t *task) metadata(in *input) (string, error) {
 			return string(b), nil
 		}
 	}
-	return "", fmt.Errorf("task %s: the times of its %d windowed operators do not fit into the metadata of an offset, %d bytes: divide the topology", t.id, len(t.clocks), maxMetadata)
+	return "", fmt.Errorf("task %s: the times of its operators do not fit into the metadata of the offset of %s-%d, %d bytes: divide the topology, or use fewer partitions",
+		t.id, in.source.Topic, in.source.Partition, maxMetadata)
+}
+
+func encodeWriters(writers []writerStatus) string {
+	digits := make([]byte, len(writers))
+	for i, w := range writers {
+		digits[i] = '0' + w.flags()
+	}
+	return string(digits)
+}
+
+func (in *input) decodeWriters(digits string) {
+	if len(digits) == len(in.writers) {
+		for i := range in.writers {
+			in.writers[i] = statusOf(digits[i] - '0')
+		}
+	}
 }
 
 func (c *clock) mark(in *input, short bool) (clockMark, bool) {
@@ -80,6 +106,9 @@ func (c *clock) mark(in *input, short bool) (clockMark, bool) {
 
 // resume sets where an input goes on. first is the start of its log, end its end; committed is nil when nothing was committed.
 func (t *task) resume(in *input, committed *mark, first, end int64) error {
+	if committed != nil && committed.offset > end {
+		committed = nil // the topic was made anew, what was committed is of the one before
+	}
 	in.committed, in.end = first, end
 	if committed != nil {
 		in.committed = max(first, committed.offset)
@@ -92,13 +121,14 @@ func (t *task) resume(in *input, committed *mark, first, end int64) error {
 	if committed == nil || !strings.HasPrefix(committed.metadata, "{") {
 		return nil // nothing committed, or by a tool that set the group's offsets: the times begin anew
 	}
-	var clocks map[string]clockMark
-	if err := json.Unmarshal([]byte(committed.metadata), &clocks); err != nil {
+	var m inputMetadata
+	if err := json.Unmarshal([]byte(committed.metadata), &m); err != nil {
 		return fmt.Errorf("metadata of the offset of %s-%d: %w", in.source.Topic, in.source.Partition, err)
 	}
+	in.decodeWriters(m.Writers)
 	for _, c := range t.clocks {
-		if m, ok := clocks[c.name]; ok && c.name != "" {
-			c.resume(in, m)
+		if mark, ok := m.Clocks[c.name]; ok && c.name != "" {
+			c.resume(in, mark)
 		}
 	}
 	return nil

@@ -80,19 +80,27 @@ func (p *repartitioner) tell() {
 	}
 	p.told, p.last, p.lastTime = true, status, p.clock.now
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, clockBytes), uint64(p.clock.now))
-	var flags byte
-	if status.free {
-		flags |= flagFree
-	}
-	if status.idle {
-		flags |= flagIdle
-	}
-	headers := append(p.headers[:1:1], kgo.RecordHeader{Key: headerClock, Value: append(value, flags)})
+	headers := append(p.headers[:1:1], kgo.RecordHeader{Key: headerClock, Value: append(value, status.flags())})
 	for partition := range p.partitions {
 		out := p.task.output.next()
 		out.Topic, out.Partition, out.Headers = p.topic, partition, headers
 		out.Timestamp = p.task.now()
 	}
+}
+
+func (s writerStatus) flags() byte {
+	var flags byte
+	if s.free {
+		flags |= flagFree
+	}
+	if s.idle {
+		flags |= flagIdle
+	}
+	return flags
+}
+
+func statusOf(flags byte) writerStatus {
+	return writerStatus{free: flags&flagFree != 0, idle: flags&flagIdle != 0}
 }
 
 // untilControl returns the number of records before the first that tells a time.
@@ -116,7 +124,7 @@ func (t *task) hear(in *input, raw *kgo.Record) error {
 		return recordError(in.node, in.source, raw.Offset, fmt.Errorf("header %s has %d bytes, not %d", headerClock, len(value), clockBytes))
 	}
 	time, flags := int64(binary.BigEndian.Uint64(value)), value[clockBytes-1]
-	in.writers[writer] = writerStatus{free: flags&flagFree != 0, idle: flags&flagIdle != 0}
+	in.writers[writer] = statusOf(flags)
 	for _, c := range t.clocks {
 		c.tell(in.clock+writer, time)
 	}

@@ -237,10 +237,14 @@ func (s Stream[K, V]) Merge(others ...Stream[K, V]) Stream[K, V] {
 	return merged
 }
 
-// EventTime takes the time of each record from its content; without it the record's timestamp is its time.
+// EventTime takes the time of each record from its content; without it, and for a tombstone, the record's timestamp is its time.
 func (s Stream[K, V]) EventTime(at func(K, V) time.Time) Stream[K, V] {
 	out := stateless(s, "event-time", func(r *Record[K, V], emit func(Record[K, V])) {
 		timed := *r
+		if r.Tombstone {
+			emit(timed) // there is no content to take the time from
+			return
+		}
 		timed.Time = at(r.Key, r.Value).UnixMilli()
 		emit(timed)
 	})

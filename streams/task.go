@@ -328,6 +328,11 @@ func (t *task) quiet(in *input) bool {
 	return after > 0 && in.atEnd() && t.wall-in.quietSince(t.ready) >= after
 }
 
+// watchesIdleness reports whether the task has something to do when nothing comes.
+func (t *task) watchesIdleness() bool {
+	return slices.ContainsFunc(t.inputs, func(in *input) bool { return in.node.idle.after > 0 })
+}
+
 // uncertified returns the inputs that would be idle if the broker said that there is no more.
 func (t *task) uncertified() []*input {
 	t.wall = t.now().UnixMilli()

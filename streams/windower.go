@@ -167,7 +167,7 @@ func (p *windowedPort[K, A]) open(b *taskBuild) []windowedPush[K, A] {
 // aggregateWindows declares an aggregation by key and window.
 func aggregateWindows[K, V, A any](w Windowed[K, V], name string, onError OnError, codec Codec[A], fold fold[K, V, A]) WindowTable[K, A] {
 	n := w.s.t.addNamed(kindAggregate, name, w.decl.node)
-	n.changelog, n.keeps, n.window = true, true, w.decl.spec.String()
+	n.changelog, n.keeps, n.window = true, fold.keeps, w.decl.spec.String()
 	if w.decl.name == "" {
 		w.decl.name = name
 	}
