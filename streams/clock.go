@@ -2,8 +2,15 @@ package streams
 
 import "math"
 
-// noTime is the time of a clock that has seen no record.
-const noTime = math.MinInt64
+const (
+	// noTime is the time of a clock that has seen no record.
+	noTime = math.MinInt64
+	// maxTime is the end of the year 9999. A record with a later time, or one before 1970, is in no window and moves no clock:
+	// what computes with times cannot overflow, and one absurd record does not make all others late.
+	maxTime = 253_402_300_799_999
+)
+
+func validTime(time int64) bool { return time >= 0 && time <= maxTime }
 
 // clock is the time of one operator in one task. It hears of every record that reaches the operator, apart for each input.
 //
@@ -40,14 +47,14 @@ func newClock(name string, inputs int) *clock {
 func (c *clock) observe(i int32, time, wall int64) {
 	in := &c.inputs[i]
 	in.seen = wall
-	if !in.told {
+	if !in.told && validTime(time) {
 		c.advance(in, time)
 	}
 }
 
 // tell sets the time of an input that tells it itself.
 func (c *clock) tell(i int32, time int64) {
-	if c.inputs[i].feeds && c.inputs[i].told {
+	if c.inputs[i].feeds && c.inputs[i].told && validTime(time) {
 		c.advance(&c.inputs[i], time)
 	}
 }

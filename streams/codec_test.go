@@ -42,17 +42,3 @@ func TestCopyingCodecsDoNotReferToTheirInput(t *testing.T) {
 		t.Errorf("got %q and %q after the input changed", s, b)
 	}
 }
-
-func FuzzMetadata(f *testing.F) {
-	f.Add(`{"clocks":{"counts":{"closed":1,"times":[1,2]}},"writers":"03"}`)
-	f.Add("{")
-	f.Fuzz(func(t *testing.T, metadata string) {
-		task := benchTask(t, crashing())
-		if err := task.resume(task.inputs[0], &mark{1, metadata}, 0, 2); err != nil {
-			return
-		}
-		if task.inputs[0].position != 1 {
-			t.Errorf("goes on at %d, want 1", task.inputs[0].position)
-		}
-	})
-}

@@ -276,9 +276,15 @@ func (l *lane) commit(ctx context.Context) error {
 	return l.purge(ctx)
 }
 
-// retryCommit are the errors of a commit in the middle of a rebalance: the tasks either stay, and commit next time, or are about
+// passingCommit are the errors of a commit in the middle of a rebalance: the tasks either stay, and commit next time, or are about
 // to be taken away.
-var retryCommit = []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.CoordinatorLoadInProgress, kerr.NotCoordinator, kerr.CoordinatorNotAvailable}
+var passingCommit = []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID}
+
+// passes reports whether an error of a commit goes away by itself: in a rebalance, or when the cluster answers again.
+func passes(err error) bool {
+	var refused *kerr.Error
+	return !errors.As(err, &refused) || refused.Retriable || slices.ContainsFunc(passingCommit, func(p error) bool { return errors.Is(err, p) })
+}
 
 // commitOffsets commits the positions of tasks. It reports false when it has to be tried again.
 func (l *lane) commitOffsets(ctx context.Context, tasks []*task) (bool, error) {
@@ -312,15 +318,16 @@ func (l *lane) commitOffsets(ctx context.Context, tasks []*task) (bool, error) {
 	l.w.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		failed = errors.Join(err, commitError(resp))
 	})
-	for _, retry := range retryCommit {
-		if errors.Is(failed, retry) {
-			return false, nil
-		}
+	switch {
+	case failed == nil:
+		return true, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case passes(failed):
+		l.w.options.Logger.Warn("commit offsets, tried again", "application", l.w.options.ApplicationID, "error", failed)
+		return false, nil
 	}
-	if failed != nil {
-		return false, fmt.Errorf("commit offsets: %w", l.w.explain(failed))
-	}
-	return true, nil
+	return false, fmt.Errorf("commit offsets: %w", l.w.explain(failed))
 }
 
 func commitError(resp *kmsg.OffsetCommitResponse) error {

@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -238,6 +239,22 @@ func TestIdlenessClosesAllWindows(t *testing.T) {
 	}
 	must(t, s.Advance(5*time.Second))
 	want(t, s.Read("final")[2:], "k=[300,400)=1@300")
+}
+
+// An overflow of time must neither loop nor close anything.
+func TestAbsurdTimesMoveNothing(t *testing.T) {
+	for _, spec := range []streams.WindowSpec{streams.Tumbling(100 * ms), streams.Hopping(100*ms, 10*ms)} {
+		s := simulate(t, counts(spec, 5*time.Second), streams.SimulationOptions{})
+		sendTimes(t, s, "k", 1000, math.MaxInt64, math.MaxInt64-50, math.MinInt64, -1, 1001)
+		if n := s.Metrics().Late.Load(); n != 4 {
+			t.Errorf("%s: %d late, want 4", spec, n)
+		}
+		want(t, s.Read("final"))
+		must(t, s.Advance(5*time.Second))
+		if got := s.Read("final"); len(got) == 0 {
+			t.Errorf("%s: nothing was closed", spec)
+		}
+	}
 }
 
 func TestIdleTimeCountsFromTheRestart(t *testing.T) {

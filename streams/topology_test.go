@@ -12,7 +12,7 @@ import (
 	"github.com/milldam/milldam/streams"
 )
 
-type secret struct{ hidden int }
+type secret struct{ _ int }
 
 func TestBuildNamesWhatIsWrong(t *testing.T) {
 	str := streams.String

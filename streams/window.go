@@ -16,7 +16,7 @@ func (w Window) String() string {
 }
 
 // WindowSpec says into which windows a record falls, and how long they take late ones. Windows begin at multiples of their
-// distance from 1970 on, UTC; a record from before that is in none.
+// distance from 1970 on, UTC; a record from before that, or from after the year 9999, is in none: it is late.
 type WindowSpec struct {
 	size, every, grace time.Duration
 }

@@ -94,7 +94,7 @@ func (o *windower[K, V]) forward(ctx context.Context) error {
 
 // firstWindow returns the start of the first open window that a record of time t is in.
 func (o *windower[K, V]) firstWindow(t int64) (int64, bool) {
-	if t < 0 {
+	if !validTime(t) {
 		return 0, false
 	}
 	last := t - t%o.every
