@@ -49,16 +49,18 @@
 //
 // # Files
 //
-//	topology.go   nodes, ports, how operators are declared     clock.go      the time of an operator
-//	stream.go     operators without state                      task.go       inputs, order, steps, idleness
-//	try.go        operators that may fail, dead letters         input.go      one partition of a task
-//	source.go     reading topics                               offsets.go    what is committed, and resumed
-//	sink.go       writing topics                               worker.go     the member of the group
-//	group.go      grouping and aggregates                      lane.go       processing and commit
-//	window.go     windows, as declared                         restore.go    the start of tasks
-//	windower.go   windows, as run                              balancer.go   who gets which task
-//	table.go      tables                                       topics.go     topics that must exist
-//	join.go       stream-table joins                           plan.go       parts, partitions, co-partitioning
-//	repartition.go  topics between parts                       simulation.go without a broker
+//	topology.go     nodes, ports, how operators are declared    clock.go       the time of an operator
+//	stream.go       operators without state                     task.go        inputs, order, steps, idleness
+//	try.go          operators that may fail, dead letters        input.go       one partition of a task
+//	source.go       reading topics                              offsets.go     what is committed, and resumed
+//	sink.go         writing topics                              worker.go      start and stop
+//	group.go        grouping and aggregates                     member.go      the member of the group, polling
+//	window.go       windows, as declared                        lane.go        processing
+//	windower.go     which windows are open                      commit.go      what becomes durable, and when
+//	window_aggregate.go  aggregates by key and window           restore.go     the start of tasks
+//	table.go        tables                                      balancer.go    who gets which task
+//	join.go         stream-table joins                          topics.go      topics that must exist
+//	repartition.go  topics between parts                        plan.go        parts, partitions, co-partitioning
+//	simulation.go   a topology without a broker
 //	codec.go, record.go, output.go, options.go, metrics.go, describe.go
 package streams
