@@ -20,6 +20,10 @@ const (
 	fetchMaxBytes = 16 << 20
 	// fetchWait is how long the broker waits for a first record.
 	fetchWait = 500 * time.Millisecond
+	// askedAge and knownAge are how old the client's knowledge of topics may be: where it asks whether they exist yet, and where it
+	// reads and writes. The client's own default of 5 s would be the longest part of a start.
+	askedAge = 20 * time.Millisecond
+	knownAge = 250 * time.Millisecond
 )
 
 // route is where the records of an assigned partition go.
@@ -54,6 +58,7 @@ func (w *Worker) clientOptions() []kgo.Opt {
 		// With the markers of transactions the position reaches the end of the log also where the last records are markers.
 		kgo.KeepControlRecords(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.MetadataMinAge(knownAge),
 		kgo.FetchMaxBytes(fetchMaxBytes),
 		kgo.FetchMaxWait(fetchWait),
 		kgo.ProducerLinger(producerLinger),

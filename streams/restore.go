@@ -157,7 +157,7 @@ func (l *lane) restoreStores(ctx context.Context, tasks []*task) error {
 	}
 	began := time.Now()
 	c, err := client.New(l.w.options.Client, kgo.ConsumePartitions(offsets), kgo.KeepControlRecords(),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(fetchMaxBytes))
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(fetchMaxBytes), kgo.MetadataMinAge(knownAge))
 	if err != nil {
 		return err
 	}

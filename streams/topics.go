@@ -17,6 +17,9 @@ const (
 	topicWaitMax = 2 * time.Second
 )
 
+// errCreated is that the application's own topics are being created.
+var errCreated = errors.New("creating repartition and changelog topics")
+
 // errMissing is that topics do not exist.
 type errMissing struct{ topics []string }
 
@@ -119,6 +122,9 @@ func (w *Worker) createTopics(ctx context.Context, p *plan) (retry bool, err err
 		if err = errors.Join(err, r.Err); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return true, fmt.Errorf("create topic %s: %w", topic, err)
 		}
+	}
+	if len(missing) > 0 {
+		return true, errCreated // look again: a cluster knows a new topic a little later than it answers
 	}
 	return false, nil
 }

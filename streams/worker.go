@@ -48,11 +48,11 @@ func Start(ctx context.Context, t *Topology, o Options) (*Worker, error) {
 	if err := t.Build(); err != nil {
 		return nil, err
 	}
-	admin, err := client.NewAdmin(o.Client)
+	asker, err := client.New(o.Client, kgo.MetadataMinAge(askedAge))
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{topology: t, options: o, admin: admin, stopping: make(chan struct{}), done: make(chan struct{})}
+	w := &Worker{topology: t, options: o, admin: kadm.NewClient(asker), stopping: make(chan struct{}), done: make(chan struct{})}
 	w.hard, w.kill = context.WithCancel(context.WithoutCancel(ctx))
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
 	w.mu.routes, w.mu.tasks = map[Source]*route{}, map[taskID]*lane{}
