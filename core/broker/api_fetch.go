@@ -1,0 +1,269 @@
+package broker
+
+import (
+	"io"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// Fetch, versions 4 to 18. 5 adds the log start offset, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 11 racks (KIP-392), 12 is flexible, 13 names topics by id
+// (KIP-516), 15 moves the replica id to a tag, 16 to 18 add tags that a client's fetch does not use.
+
+const fetchTopicIDs = 13
+
+// maxFetchBytes bounds one response, as Kafka's fetch.max.bytes.
+const maxFetchBytes = 55 << 20
+
+// fetchOp is one Fetch request while it is served.
+type fetchOp struct {
+	server  *Server
+	call    *call
+	req     *kmsg.FetchRequest
+	session *session // nil without one
+	full    bool     // every partition is answered, also those where nothing changed
+	states  []*fetchState
+	waiter  *replica.Waiter
+	once    sync.Once
+}
+
+func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
+	op := &fetchOp{server: s, call: cl, req: req}
+	if code := op.openSession(); code != wire.None {
+		resp := wire.FetchResponse{Version: cl.header.Version, Error: code}
+		cl.streamed(func(w io.Writer) error { return resp.WriteFrame(w, cl.header.Correlation) }, nil)
+		return
+	}
+	if req.MaxWaitMillis <= 0 || op.enough() {
+		op.finish()
+		return
+	}
+	op.wait()
+}
+
+// wait parks the request until there is enough, or its time is over.
+func (op *fetchOp) wait() {
+	var parts []*replica.Partition
+	for _, st := range op.states {
+		if p, err := op.partition(st); err == nil {
+			parts = append(parts, p)
+		}
+	}
+	started := make(chan struct{})
+	op.waiter = op.server.opts.Replicas.Wheel.Wait(parts, millis(op.req.MaxWaitMillis), func(expired bool) {
+		<-started // the waiter is assigned
+		if expired || op.enough() {
+			op.waiter.Done()
+			op.finish()
+		}
+	})
+	close(started)
+	if op.enough() { // what came before the wait began woke nobody
+		op.waiter.Done()
+		op.finish()
+	}
+}
+
+func (op *fetchOp) byID() bool { return op.call.header.Version >= fetchTopicIDs }
+
+func (op *fetchOp) partition(st *fetchState) (*replica.Partition, error) {
+	return op.server.partitionOf(op.byID(), st.key.name, st.key.id, st.key.index)
+}
+
+// openSession finds or makes the request's session, and the partitions it asks for.
+func (op *fetchOp) openSession() wire.Code {
+	req := op.req
+	if req.SessionEpoch == -1 || op.call.header.Version < 7 { // no session, or the end of one
+		if req.SessionID != 0 {
+			op.server.sessions.remove(req.SessionID)
+		}
+		op.full = true
+		op.takeStates(func(st fetchState) { op.states = append(op.states, &st) })
+		return wire.None
+	}
+	if req.SessionEpoch == 0 {
+		if req.SessionID != 0 {
+			op.server.sessions.remove(req.SessionID)
+		}
+		op.session = &session{byID: op.byID(), epoch: 1, states: map[fetchKey]*fetchState{}}
+		op.full = true
+		op.takeStates(op.session.set)
+		op.server.sessions.add(op.session)
+		op.states = op.session.order
+		return wire.None
+	}
+	s := op.server.sessions.get(req.SessionID)
+	if s == nil {
+		return wire.FetchSessionIDNotFound
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch != req.SessionEpoch {
+		return wire.InvalidFetchSessionEpoch
+	}
+	if s.byID != op.byID() {
+		return wire.FetchSessionIDNotFound
+	}
+	s.epoch = nextEpoch(s.epoch)
+	op.session = s
+	op.takeStates(s.set)
+	for _, t := range req.ForgottenTopics {
+		for _, index := range t.Partitions {
+			s.forget(fetchKey{op.id(t.TopicID), op.name(t.Topic), index})
+		}
+	}
+	op.states = append([]*fetchState(nil), s.order...)
+	return wire.None
+}
+
+func (op *fetchOp) id(id [16]byte) record.TopicID {
+	if op.byID() {
+		return id
+	}
+	return record.TopicID{}
+}
+
+func (op *fetchOp) name(name string) string {
+	if op.byID() {
+		return ""
+	}
+	return name
+}
+
+func (op *fetchOp) takeStates(add func(fetchState)) {
+	for _, t := range op.req.Topics {
+		for _, p := range t.Partitions {
+			add(fetchState{key: fetchKey{op.id(t.TopicID), op.name(t.Topic), p.Partition}, offset: record.Offset(p.FetchOffset),
+				epoch: record.LeaderEpoch(p.CurrentLeaderEpoch), maxBytes: p.PartitionMaxBytes})
+		}
+	}
+}
+
+// enough tells whether the request is to be answered now: something is wrong, there are as many bytes as asked for, or none were.
+func (op *fetchOp) enough() bool {
+	if len(op.states) == 0 {
+		return true
+	}
+	need := int64(op.req.MinBytes)
+	for _, st := range op.states {
+		p, err := op.partition(st)
+		if err != nil || p.CheckEpoch(st.epoch) != nil {
+			return true
+		}
+		hw := p.HighWatermark()
+		if st.offset > p.Log.End() || st.offset < p.Log.Start() {
+			return true
+		}
+		if st.offset < hw {
+			if need <= 1 {
+				return true
+			}
+			span, err := p.Read(st.offset, int(min(st.maxBytes, maxFetchBytes)), true)
+			if err != nil {
+				return true
+			}
+			need -= int64(span.Len())
+			if span.Close() != nil || need <= 0 {
+				return true
+			}
+		}
+	}
+	return need <= 0
+}
+
+// finish reads and answers; once.
+func (op *fetchOp) finish() {
+	op.once.Do(func() {
+		var spans []storage.Span
+		resp := op.build(&spans)
+		cl := op.call
+		cl.streamed(func(w io.Writer) error { return resp.WriteFrame(w, cl.header.Correlation) }, func() {
+			for i := range spans {
+				if err := spans[i].Close(); err != nil {
+					op.server.opts.Logger.Error("a segment file could not be closed", "error", err)
+				}
+			}
+		})
+	})
+}
+
+// build reads every partition within the limits of the request. The first that has something gives a whole batch, whatever its size.
+func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
+	resp := &wire.FetchResponse{Version: op.call.header.Version}
+	if op.session != nil {
+		resp.SessionID = op.session.id
+		op.session.mu.Lock()
+		defer op.session.mu.Unlock()
+	}
+	left := maxFetchBytes
+	if op.req.MaxBytes > 0 {
+		left = min(left, int(op.req.MaxBytes))
+	}
+	*spans = make([]storage.Span, 0, len(op.states)) // payloads point into it
+	served := map[fetchKey]bool{}
+	topics := map[fetchKey]int{}
+	for _, st := range op.states {
+		out := op.read(st, &left, len(served) == 0, spans)
+		if out.Records != nil {
+			served[st.key] = true
+		}
+		if !op.full && !op.changed(st, &out) {
+			continue
+		}
+		st.toldHW, st.toldStart, st.toldAny = out.HighWatermark, out.LogStart, true
+		key := fetchKey{id: st.key.id, name: st.key.name}
+		at, ok := topics[key]
+		if !ok {
+			at = len(resp.Topics)
+			topics[key] = at
+			resp.Topics = append(resp.Topics, wire.FetchTopic{Name: st.key.name, ID: st.key.id})
+		}
+		resp.Topics[at].Partitions = append(resp.Topics[at].Partitions, out)
+	}
+	if op.session != nil && len(served) > 0 {
+		op.session.rotate(served)
+	}
+	return resp
+}
+
+// changed tells whether an incremental response has to name the partition.
+func (op *fetchOp) changed(st *fetchState, out *wire.FetchPartition) bool {
+	return out.Records != nil || out.Error != wire.None || !st.toldAny || out.HighWatermark != st.toldHW || out.LogStart != st.toldStart
+}
+
+// readCommitted is the isolation level of consumers that see no aborted records.
+const readCommitted = 1
+
+func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
+	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.req.IsolationLevel == readCommitted}
+	p, err := op.partition(st)
+	if err == nil {
+		err = p.CheckEpoch(st.epoch)
+	}
+	if err != nil {
+		out.Error = op.server.code(err)
+		return out
+	}
+	out.HighWatermark, out.LastStable, out.LogStart = p.HighWatermark(), p.LastStable(), p.Log.Start()
+	if *left <= 0 && !atLeastOne {
+		return out
+	}
+	span, err := p.Read(st.offset, min(int(st.maxBytes), *left), atLeastOne)
+	if err != nil {
+		out.Error = op.server.code(err)
+		return out
+	}
+	if span.Len() == 0 {
+		return out
+	}
+	*left -= span.Len()
+	op.server.metrics.fetched.Add(float64(span.Len()))
+	*spans = append(*spans, span)
+	out.Records = &(*spans)[len(*spans)-1]
+	return out
+}

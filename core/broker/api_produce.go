@@ -1,0 +1,174 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// Produce, versions 3 to 13 (0 to 2 are advertised and refused, KIP-896 and KAFKA-18659). 5 adds the log start offset, 8 error messages (KIP-467), 9 is flexible, 10 tells
+// the leader (KIP-951), 13 names topics by id (KIP-516).
+
+// Versions of Produce in which something changes.
+const (
+	produceFirst    = 3
+	produceTopicIDs = 13
+)
+
+// produceUnsupported answers the versions that are advertised for clients that insist, in the shape of the request.
+func produceUnsupported(version int16) kmsg.Response {
+	r := kmsg.NewPtrProduceResponse()
+	r.SetVersion(version)
+	t := kmsg.NewProduceResponseTopic()
+	p := kmsg.NewProduceResponseTopicPartition()
+	p.ErrorCode = int16(wire.UnsupportedVersion)
+	t.Partitions = append(t.Partitions, p)
+	r.Topics = append(r.Topics, t)
+	return r
+}
+
+func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
+	if cl.header.Version < produceFirst {
+		s.produceRefuse(cl, req, wire.UnsupportedVersion)
+		return
+	}
+	if req.Acks < -1 || req.Acks > 1 {
+		s.produceRefuse(cl, req, wire.InvalidRequiredAcks)
+		return
+	}
+	resp := kmsg.NewPtrProduceResponse()
+	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
+	pending := storage.NewPending(func(err error) {
+		if req.Acks == 0 {
+			cl.drop()
+			return
+		}
+		if err != nil {
+			code := s.code(err)
+			for _, p := range refused {
+				p.ErrorCode, p.BaseOffset = int16(code), -1
+			}
+		}
+		cl.reply(resp)
+	})
+	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		t, out := &req.Topics[i], &resp.Topics[i]
+		out.Default()
+		out.Topic, out.TopicID = t.Topic, t.TopicID
+		out.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(t.Partitions))
+		for j := range t.Partitions {
+			p := &out.Partitions[j]
+			p.Default()
+			if s.producePartition(cl, t, &t.Partitions[j], p, pending) {
+				refused = append(refused, p)
+			}
+		}
+	}
+	pending.Arm()
+}
+
+// producePartition appends what came for one partition; it returns whether the append was registered with pending.
+func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kmsg.ProduceRequestTopicPartition, out *kmsg.ProduceResponseTopicPartition, pending *storage.Pending) bool {
+	out.Partition = in.Partition
+	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = -1, -1, -1
+	fail := func(err error) bool {
+		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
+		return false
+	}
+	p, err := s.partitionOf(cl.header.Version >= produceTopicIDs, t.Topic, t.TopicID, in.Partition)
+	if err != nil {
+		return fail(err)
+	}
+	batch, err := oneBatch(in.Records)
+	if err != nil {
+		return fail(err)
+	}
+	a, err := p.Append(batch, storage.FromClient, pending)
+	if err != nil {
+		return fail(err)
+	}
+	s.metrics.produced.Add(float64(len(batch)))
+	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(a.BaseOffset), a.LogAppendTime, int64(a.LogStart)
+	return true
+}
+
+// oneBatch returns the one batch that a partition's records must be.
+func oneBatch(records []byte) (record.Batch, error) {
+	b, rest, err := record.Next(records)
+	if err != nil {
+		return record.Batch(records), nil // Append says what is wrong with it
+	}
+	if len(rest) > 0 {
+		return nil, errTwoBatches
+	}
+	return b, nil
+}
+
+var errTwoBatches = wrapped{storage.ErrInvalidRecord, "a produce request has one record batch for a partition"}
+
+// wrapped is an error with a text of its own.
+type wrapped struct {
+	err  error
+	text string
+}
+
+func (w wrapped) Error() string { return w.text }
+func (w wrapped) Unwrap() error { return w.err }
+
+// partitionOf finds a partition by whichever of name and id the version has.
+func (s *Server) partitionOf(byID bool, name string, id [16]byte, index int32) (*replica.Partition, error) {
+	if byID {
+		return s.opts.Replicas.PartitionByID(id, index)
+	}
+	return s.opts.Replicas.Partition(name, index)
+}
+
+// produceRefuse answers every partition with the same code.
+func (s *Server) produceRefuse(cl *call, req *kmsg.ProduceRequest, code wire.Code) {
+	if req.Acks == 0 {
+		cl.drop()
+		return
+	}
+	resp := kmsg.NewPtrProduceResponse()
+	for i := range req.Topics {
+		t := kmsg.NewProduceResponseTopic()
+		t.Topic, t.TopicID = req.Topics[i].Topic, req.Topics[i].TopicID
+		for j := range req.Topics[i].Partitions {
+			p := kmsg.NewProduceResponseTopicPartition()
+			p.Partition, p.ErrorCode, p.BaseOffset = req.Topics[i].Partitions[j].Partition, int16(code), -1
+			t.Partitions = append(t.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	cl.reply(resp)
+}
+
+// InitProducerID, versions 0 to 5. 2 is flexible, 3 lets a producer raise its own epoch (KIP-360).
+func (s *Server) initProducerID(cl *call, req *kmsg.InitProducerIDRequest) {
+	resp := kmsg.NewPtrInitProducerIDResponse()
+	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	switch {
+	case req.TransactionalID != nil && *req.TransactionalID == "":
+		resp.ErrorCode = int16(wire.InvalidRequest)
+	case req.TransactionalID != nil: // there is no transaction coordinator yet, and FindCoordinator says so too
+		resp.ErrorCode = int16(wire.CoordinatorNotAvailable)
+	default:
+		id, err := s.pids.take(s.ctx, s.opts.Controller)
+		if err != nil {
+			resp.ErrorCode = int16(wire.CoordinatorNotAvailable)
+			s.opts.Logger.Error("no producer id could be reserved", "error", err)
+			break
+		}
+		resp.ProducerID, resp.ProducerEpoch = int64(id), 0
+	}
+	cl.reply(resp)
+}
+
+// millis is a time of the protocol.
+func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -1,0 +1,47 @@
+package broker
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// handler answers a request through cl, once, now or later.
+type handler func(s *Server, cl *call, req kmsg.Request)
+
+// on makes a handler of one for a request type.
+func on[R kmsg.Request](fn func(*Server, *call, R)) handler {
+	return func(s *Server, cl *call, req kmsg.Request) { fn(s, cl, req.(R)) }
+}
+
+// apis has a row for each API that wire says is served; a test compares the two.
+var apis = map[int16]handler{
+	int16(kmsg.Produce):                    on((*Server).produce),
+	int16(kmsg.Fetch):                      on((*Server).fetch),
+	int16(kmsg.ListOffsets):                on((*Server).listOffsets),
+	int16(kmsg.Metadata):                   on((*Server).metadata),
+	int16(kmsg.OffsetCommit):               on((*Server).offsetCommit),
+	int16(kmsg.OffsetFetch):                on((*Server).offsetFetch),
+	int16(kmsg.FindCoordinator):            on((*Server).findCoordinator),
+	int16(kmsg.JoinGroup):                  on((*Server).joinGroup),
+	int16(kmsg.Heartbeat):                  on((*Server).heartbeat),
+	int16(kmsg.LeaveGroup):                 on((*Server).leaveGroup),
+	int16(kmsg.SyncGroup):                  on((*Server).syncGroup),
+	int16(kmsg.DescribeGroups):             on((*Server).describeGroups),
+	int16(kmsg.ListGroups):                 on((*Server).listGroups),
+	int16(kmsg.DeleteGroups):               on((*Server).deleteGroups),
+	int16(kmsg.OffsetDelete):               on((*Server).offsetDelete),
+	int16(kmsg.ApiVersions):                on((*Server).apiVersions),
+	int16(kmsg.CreateTopics):               on((*Server).createTopics),
+	int16(kmsg.DeleteTopics):               on((*Server).deleteTopics),
+	int16(kmsg.CreatePartitions):           on((*Server).createPartitions),
+	int16(kmsg.DeleteRecords):              on((*Server).deleteRecords),
+	int16(kmsg.InitProducerID):             on((*Server).initProducerID),
+	int16(kmsg.OffsetForLeaderEpoch):       on((*Server).offsetForLeaderEpoch),
+	int16(kmsg.DescribeConfigs):            on((*Server).describeConfigs),
+	int16(kmsg.IncrementalAlterConfigs):    on((*Server).incrementalAlterConfigs),
+	int16(kmsg.DescribeLogDirs):            on((*Server).describeLogDirs),
+	int16(kmsg.DescribeCluster):            on((*Server).describeCluster),
+	int16(kmsg.DescribeTopicPartitions):    on((*Server).describeTopicPartitions),
+	int16(kmsg.ListPartitionReassignments): on((*Server).listPartitionReassignments),
+}
+
+func (s *Server) dispatch(cl *call, req kmsg.Request) { apis[cl.header.Key](s, cl, req) }

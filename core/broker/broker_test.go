@@ -1,0 +1,479 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/broker"
+	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// running is a broker on a file system, reached over TCP and in memory.
+type running struct {
+	addr   string
+	memory *wire.MemoryListener
+	groups *coordinator.Groups
+	close  func()
+}
+
+func start(t testing.TB, fs vfs.FS) *running {
+	t.Helper()
+	controller, err := meta.Open(t.Context(), meta.Options{FS: fs, Dir: "data/meta", NodeID: 1})
+	must(t, err)
+	must(t, controller.RegisterBroker(t.Context(), meta.Broker{ID: 1}))
+	replicas, _, err := replica.Open(t.Context(), replica.Options{NodeID: 1, Controller: controller, Storage: storage.Options{FS: fs, Dir: "data"}})
+	must(t, err)
+	groups := coordinator.New(coordinator.Options{Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
+		return broker.OffsetsLog(ctx, controller, replicas, p)
+	}})
+	if controller.Image().Topic("__consumer_offsets") != nil {
+		must(t, groups.Load(t.Context()))
+	}
+	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups, IdleTimeout: 10 * time.Second})
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	r := &running{addr: tcp.Addr().String(), memory: wire.NewMemoryListener("embedded:9092"), groups: groups}
+	served := make(chan error, 2)
+	go func() { served <- s.Serve(tcp) }()
+	go func() { served <- s.Serve(r.memory) }()
+	closed := false
+	r.close = func() {
+		if closed {
+			return
+		}
+		closed = true
+		must(t, groups.Close())
+		must(t, s.Close())
+		must(t, errors.Join(<-served, <-served))
+		must(t, replicas.Close())
+		must(t, controller.Close())
+	}
+	t.Cleanup(r.close)
+	return r
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *running) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(r.addr), kgo.AllowAutoTopicCreation(), kgo.MetadataMinAge(10 * time.Millisecond)}, opts...)...)
+	must(t, err)
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// within bounds a test's calls to the broker.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestProduceAndConsumeInEveryCodec(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	for name, codec := range map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
+		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()} {
+		for _, memory := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, memory %v", name, memory), func(t *testing.T) {
+				topic := fmt.Sprintf("t-%s-%v", name, memory)
+				opts := []kgo.Opt{kgo.ProducerBatchCompression(codec), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}
+				if memory {
+					opts = append(opts, kgo.Dialer(r.memory.Dial))
+				}
+				cl := r.client(t, opts...)
+				var want []string
+				for i := range 100 {
+					rec := &kgo.Record{Topic: topic, Key: []byte("k"), Value: fmt.Appendf(nil, "%0100d", i), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte{byte(i)}}},
+						Timestamp: time.UnixMilli(int64(i))}
+					must(t, cl.ProduceSync(within(t), rec).FirstErr())
+					want = append(want, fmt.Sprintf("%d k %0100d %d %d", i, i, byte(i), i))
+				}
+				var got []string
+				for len(got) < len(want) {
+					fetches := cl.PollFetches(within(t))
+					must(t, fetches.Err())
+					for _, x := range fetches.Records() {
+						got = append(got, fmt.Sprintf("%d %s %s %d %d", x.Offset, x.Key, x.Value, x.Headers[0].Value[0], x.Timestamp.UnixMilli()))
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("got %v", got)
+				}
+			})
+		}
+	}
+}
+
+func TestDataSurvivesARestart(t *testing.T) {
+	fs := vfs.NewMem()
+	r := start(t, fs)
+	cl := r.client(t, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	for i := range 10 {
+		must(t, cl.ProduceSync(within(t), &kgo.Record{Topic: "t", Value: fmt.Appendf(nil, "%d", i)}).FirstErr())
+	}
+	for n := 0; n < 10; {
+		fetches := cl.PollFetches(within(t))
+		must(t, fetches.Err())
+		n += fetches.NumRecords()
+	}
+	must(t, cl.CommitUncommittedOffsets(within(t)))
+	cl.Close()
+	r.close()
+
+	r = start(t, fs)
+	admin := kadm.NewClient(r.client(t))
+	offsets, err := admin.FetchOffsets(within(t), "g")
+	must(t, err)
+	if o, ok := offsets.Lookup("t", 0); !ok || o.At != 10 {
+		t.Errorf("the committed offset is %+v", o)
+	}
+	ends, err := admin.ListEndOffsets(within(t), "t")
+	must(t, err)
+	if o, ok := ends.Lookup("t", 0); !ok || o.Offset != 10 {
+		t.Errorf("the topic ends at %+v", o)
+	}
+}
+
+func TestGroupOfThreeLosesOne(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	_, err := admin.CreateTopic(within(t), 6, 1, nil, "t")
+	must(t, err)
+	seen := make(chan string, 10_000)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	member := func(name string) *kgo.Client {
+		cl := r.client(t, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.InstanceID(name),
+			kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(100*time.Millisecond), kgo.AutoCommitInterval(100*time.Millisecond))
+		go func() {
+			for ctx.Err() == nil && !errors.Is(func() error {
+				f := cl.PollFetches(ctx)
+				f.EachRecord(func(x *kgo.Record) { seen <- string(x.Value) })
+				return f.Err0()
+			}(), kgo.ErrClientClosed) {
+			}
+		}()
+		return cl
+	}
+	members := []*kgo.Client{member("a"), member("b"), member("c")}
+	waitMembers(t, admin, 3)
+	produce := func(from, to int) {
+		cl := r.client(t)
+		for i := from; i < to; i++ {
+			cl.Produce(within(t), &kgo.Record{Topic: "t", Key: fmt.Appendf(nil, "%d", i), Value: fmt.Appendf(nil, "%d", i)}, nil)
+		}
+		must(t, cl.Flush(within(t)))
+	}
+	produce(0, 200)
+	all := map[string]bool{}
+	collect := func(want int) {
+		t.Helper()
+		for len(all) < want {
+			select {
+			case v := <-seen:
+				all[v] = true
+			case <-within(t).Done():
+				t.Fatalf("%d of %d records came", len(all), want)
+			}
+		}
+	}
+	collect(200)
+	members[0].Close() // a static member says nothing when it goes: its session has to end
+	produce(200, 400)
+	collect(400)
+	waitMembers(t, admin, 2)
+}
+
+func waitMembers(t *testing.T, admin *kadm.Client, want int) {
+	t.Helper()
+	ctx := within(t)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		groups, err := admin.DescribeGroups(ctx, "g")
+		must(t, err)
+		if g := groups["g"]; g.State == "Stable" && len(g.Members) == want {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the group is %+v", groups["g"])
+		}
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	ctx := within(t)
+	made, err := admin.CreateTopics(ctx, 3, 1, map[string]*string{"retention.ms": kadm.StringPtr("1000")}, "a", "b")
+	must(t, err)
+	must(t, made.Error())
+	again, err := admin.CreateTopics(ctx, 3, 1, nil, "a")
+	must(t, err)
+	if !errors.Is(again["a"].Err, kerr.TopicAlreadyExists) {
+		t.Errorf("made again: %v", again["a"].Err)
+	}
+	bad, err := admin.CreateTopics(ctx, 1, 1, map[string]*string{"no.such.key": kadm.StringPtr("1")}, "c")
+	must(t, err)
+	if !errors.Is(bad["c"].Err, kerr.InvalidConfig) {
+		t.Errorf("an unknown config: %v", bad["c"].Err)
+	}
+	_, err = admin.UpdatePartitions(ctx, 5, "a")
+	must(t, err)
+	topics, err := admin.ListTopics(ctx)
+	must(t, err)
+	if len(topics) != 2 || len(topics["a"].Partitions) != 5 {
+		t.Errorf("topics: %v", topics)
+	}
+	_, err = admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact")}}, "a")
+	must(t, err)
+	configs, err := admin.DescribeTopicConfigs(ctx, "a")
+	must(t, err)
+	got := map[string]string{}
+	for _, c := range configs[0].Configs {
+		got[c.Key] = c.MaybeValue()
+	}
+	if got["cleanup.policy"] != "compact" || got["retention.ms"] != "1000" || got["max.message.bytes"] != "1048588" {
+		t.Errorf("configs: %v", got)
+	}
+	dirs, err := admin.DescribeAllLogDirs(ctx, nil)
+	must(t, err)
+	if dirs[1].Error() != nil || len(dirs[1]) != 1 {
+		t.Errorf("log dirs: %v", dirs)
+	}
+	_, err = admin.DeleteTopics(ctx, "a")
+	must(t, err)
+	topics, err = kadm.NewClient(r.client(t)).ListTopics(ctx) // the other client remembers
+	must(t, err)
+	if len(topics) != 1 {
+		t.Errorf("after the removal: %v", topics.Names())
+	}
+}
+
+// TestEveryVersionAnswers sends every version of every API that is served, empty, and reads the response with kmsg.
+func TestEveryVersionAnswers(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	for _, api := range wire.Served() {
+		for version := api.Min; version <= api.Max; version++ {
+			name := fmt.Sprintf("%s %d", kmsg.NameForKey(api.Key), version)
+			req := kmsg.RequestForKey(api.Key)
+			if req == nil || req.MaxVersion() < version {
+				t.Errorf("%s is advertised, and kmsg does not know it", name)
+				continue
+			}
+			switch x := req.(type) {
+			case *kmsg.ProduceRequest:
+				x.Acks = -1
+			case *kmsg.JoinGroupRequest:
+				x.Group, x.SessionTimeoutMillis, x.ProtocolType = name, 10_000, "consumer"
+				x.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+			case *kmsg.DeleteTopicsRequest, *kmsg.FetchRequest:
+			}
+			req.SetVersion(version)
+			conn, err := net.Dial("tcp", r.addr)
+			must(t, err)
+			must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			_, err = conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, 77))
+			must(t, err)
+			resp := req.ResponseKind()
+			if err := readResponse(conn, resp); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			must(t, conn.Close())
+		}
+	}
+}
+
+func readResponse(conn net.Conn, resp kmsg.Response) error {
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return err
+	}
+	frame := make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(conn, frame); err != nil {
+		return err
+	}
+	if id := binary.BigEndian.Uint32(frame); id != 77 {
+		return fmt.Errorf("correlation id %d", id)
+	}
+	body := frame[4:]
+	if resp.IsFlexible() && resp.Key() != int16(kmsg.ApiVersions) {
+		body = body[1:]
+	}
+	return resp.ReadFrom(body)
+}
+
+func TestApiVersionsOfTheFutureIsAnsweredInItsFirstForm(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	conn, err := net.Dial("tcp", r.addr)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	_, err = conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 77, 0xff, 0xff})
+	must(t, err)
+	resp := kmsg.NewPtrApiVersionsResponse()
+	must(t, readResponse(conn, resp))
+	if resp.ErrorCode != int16(wire.UnsupportedVersion) || len(resp.ApiKeys) != len(wire.Served()) {
+		t.Errorf("%+v", resp)
+	}
+}
+
+// TestBadBytesCloseOnlyTheirConnection sends what is no request, while another client goes on.
+func TestBadBytesCloseOnlyTheirConnection(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	neighbour := r.client(t)
+	frame := func(body ...byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	}
+	head := func(key, version byte, rest ...byte) []byte {
+		return frame(append([]byte{0, key, 0, version, 0, 0, 0, 1, 0xff, 0xff}, rest...)...)
+	}
+	huge := []byte{0x7f, 0xff, 0xff, 0xff}
+	for name, bytes := range map[string][]byte{
+		"a negative size":             {0xff, 0xff, 0xff, 0xff},
+		"a size of 2 GiB":             huge,
+		"a size of nothing":           {0, 0, 0, 0},
+		"HTTP":                        []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"TLS":                         {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3},
+		"an unknown API":              head(99, 0),
+		"an unserved version":         head(3, 120),
+		"a client id longer than all": frame(0, 3, 0, 0, 0, 0, 0, 1, 0x7f, 0xff),
+		"a request that is cut":       head(3, 1, 0, 0),
+		"an array of two billion":     head(3, 1, huge...),
+		"a string of length -2":       head(19, 2, 0, 0, 0, 1, 0xff, 0xfe),
+		"tags without an end":         head(3, 12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
+		"a produce of nothing":        head(0, 9, 0),
+		"a fetch of nothing":          head(1, 13, 0),
+	} {
+		conn, err := net.Dial("tcp", r.addr)
+		must(t, err)
+		must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+		if _, err = conn.Write(bytes); err == nil {
+			_, err = io.ReadAll(conn)
+		}
+		if err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Errorf("%s: the connection is not closed: %v", name, err)
+		}
+		must(t, conn.Close())
+		must(t, neighbour.ProduceSync(within(t), &kgo.Record{Topic: "neighbour", Value: []byte(name)}).FirstErr())
+	}
+}
+
+// produceRaw sends one batch by itself and returns what is said of it.
+func produceRaw(t *testing.T, r *running, topic string, batch []byte) kmsg.ProduceResponseTopicPartition {
+	t.Helper()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 5000
+	req.SetVersion(9)
+	rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	rt.Topic, rp.Records = topic, batch
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	conn, err := net.Dial("tcp", r.addr)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 77))
+	must(t, err)
+	resp := kmsg.NewPtrProduceResponse()
+	resp.SetVersion(9)
+	must(t, readResponse(conn, resp))
+	return resp.Topics[0].Partitions[0]
+}
+
+func idempotent(t *testing.T, sequence record.Sequence) record.Batch {
+	t.Helper()
+	opts := record.NewBatchOptions()
+	opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = 5, 0, sequence
+	var b record.Builder
+	b.Reset(opts)
+	b.Append(1000, []byte("k"), []byte("v"))
+	out, err := b.Build(nil)
+	must(t, err)
+	return out
+}
+
+func TestProduceAnswersKafkasCodes(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	if p := produceRaw(t, r, "t", idempotent(t, 0)); p.ErrorCode != 0 || p.BaseOffset != 0 {
+		t.Fatalf("the first: %+v", p)
+	}
+	if p := produceRaw(t, r, "t", idempotent(t, 1)); p.ErrorCode != 0 || p.BaseOffset != 1 {
+		t.Fatalf("the second: %+v", p)
+	}
+	if p := produceRaw(t, r, "t", idempotent(t, 0)); p.ErrorCode != 0 || p.BaseOffset != 0 {
+		t.Errorf("a duplicate: %+v, want the original offset", p)
+	}
+	broken := idempotent(t, 2)
+	broken[len(broken)-1] ^= 1
+	old := idempotent(t, 2)
+	old[16] = 1
+	codec := idempotent(t, 2)
+	codec[22] = 7
+	codec.SetMaxTimestamp(1000)
+	for name, c := range map[string]struct {
+		batch []byte
+		want  wire.Code
+	}{
+		"a gap":          {idempotent(t, 9), wire.OutOfOrderSequence},
+		"a flipped bit":  {broken, wire.CorruptMessage},
+		"magic 1":        {old, wire.UnsupportedForMessage},
+		"codec 7":        {codec, wire.UnsupportedCompression},
+		"two batches":    {append(idempotent(t, 2), idempotent(t, 3)...), wire.InvalidRecord},
+		"half a batch":   {idempotent(t, 2)[:40], wire.CorruptMessage},
+		"nothing at all": {nil, wire.CorruptMessage},
+	} {
+		if p := produceRaw(t, r, "t", c.batch); p.ErrorCode != int16(c.want) {
+			t.Errorf("%s: code %d, want %d", name, p.ErrorCode, c.want)
+		}
+	}
+	if p := produceRaw(t, r, "nobody made it", idempotent(t, 0)); p.ErrorCode != int16(wire.UnknownTopicOrPartition) {
+		t.Errorf("an unknown topic: %+v", p)
+	}
+}
+
+func TestFetchWaitsForRecords(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	got := make(chan *kgo.Record, 1)
+	consumer := r.client(t, kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(15*time.Second))
+	go func() { got <- consumer.PollFetches(t.Context()).Records()[0] }()
+	must(t, r.client(t).ProduceSync(within(t), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr())
+	select {
+	case x := <-got:
+		if string(x.Value) != "v" {
+			t.Errorf("got %q", x.Value)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the fetch was not woken")
+	}
+}

@@ -1,0 +1,113 @@
+package broker
+
+import (
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// call is one request in flight. It is answered once, by reply, stream or drop, from any goroutine.
+type call struct {
+	conn   *conn
+	header wire.Header
+	size   int64 // of the request, in the budget
+	began  time.Time
+
+	// Guarded by conn.mu until ready is set, then the writer's.
+	ready    bool
+	frame    []byte                // the response, or
+	stream   func(io.Writer) error // what writes it
+	onFinish func()
+
+	released sync.Once
+}
+
+// reply answers with a response of kmsg; its version is the request's.
+func (cl *call) reply(resp kmsg.Response) {
+	resp.SetVersion(cl.responseVersion(resp))
+	cl.answer(wire.AppendResponse(nil, cl.header.Correlation, resp), nil, nil)
+}
+
+// responseVersion: who asks for a version of ApiVersions that is not served can read the first one.
+func (cl *call) responseVersion(resp kmsg.Response) int16 {
+	if r, ok := wire.RangeOf(cl.header.Key); ok && resp.Key() == int16(kmsg.ApiVersions) && cl.header.Version > r.Max {
+		return 0
+	}
+	return cl.header.Version
+}
+
+// streamed answers with what fn writes. finish is called after that, or when it never will be.
+func (cl *call) streamed(fn func(io.Writer) error, finish func()) { cl.answer(nil, fn, finish) }
+
+// drop answers with nothing, as a produce request without acknowledgement asks for.
+func (cl *call) drop() { cl.answer(nil, nil, nil) }
+
+func (cl *call) answer(frame []byte, stream func(io.Writer) error, finish func()) {
+	cl.release()
+	c := cl.conn
+	c.mu.Lock()
+	cl.frame, cl.stream, cl.onFinish, cl.ready = frame, stream, finish, true
+	dead := c.mu.closed && !c.mu.writer
+	if len(c.mu.queue) > 0 && c.mu.queue[0] == cl {
+		c.moved.Broadcast()
+	}
+	c.mu.Unlock()
+	if dead {
+		cl.finish(net.ErrClosed)
+	}
+}
+
+// release gives back the request's share of the budget.
+func (cl *call) release() { cl.released.Do(func() { cl.conn.server.budget.Release(cl.size) }) }
+
+// finish ends the call, written or not.
+func (cl *call) finish(err error) {
+	cl.conn.mu.Lock()
+	fn := cl.onFinish
+	cl.onFinish = nil
+	cl.conn.mu.Unlock()
+	if fn != nil {
+		fn()
+	}
+	cl.conn.server.metrics.observe(cl, err)
+}
+
+// abandon ends a call whose connection is gone. Its handler may still answer it.
+func (cl *call) abandon() {
+	cl.conn.mu.Lock()
+	ready := cl.ready
+	cl.conn.mu.Unlock()
+	cl.release()
+	if ready {
+		cl.finish(net.ErrClosed)
+	}
+}
+
+// client is who asks, for the group coordinator.
+func (cl *call) client() coordinator.Client {
+	host, _, err := net.SplitHostPort(cl.conn.net.RemoteAddr().String())
+	if err != nil {
+		host = cl.conn.net.RemoteAddr().String()
+	}
+	return coordinator.Client{ID: cl.header.ClientID, Host: "/" + host}
+}
+
+// address is the address the client dialled, which is how it can reach this broker again.
+func (cl *call) address() (host string, port int32) {
+	h, p, err := net.SplitHostPort(cl.conn.net.LocalAddr().String())
+	if err != nil {
+		return cl.conn.net.LocalAddr().String(), 0
+	}
+	n, err := strconv.ParseInt(p, 10, 32)
+	if err != nil {
+		return h, 0
+	}
+	return h, int32(n)
+}

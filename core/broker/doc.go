@@ -1,0 +1,16 @@
+// Package broker is the Kafka server: connections, dispatch, and one file per API.
+//
+// A connection has one goroutine that reads frames and handles them in order. What can be answered at once is answered from that goroutine, with one write
+// for all that one read brought; what has to wait (a sync, new records, a rebalance) keeps its place in the connection's queue, and is written by a second
+// goroutine that exists from the first such request on. Responses leave in the order of their requests. An idle connection holds no buffer.
+//
+// Memory for requests is one budget: a frame is admitted before it is read. A connection has a limited number of requests in flight, the server a limited number of
+// connections. Bytes that are no request close their connection and disturb no other.
+//
+// Handlers authorise, loop and map errors; what they do stands in replica, meta and coordinator. Error codes are made in errmap.go alone.
+//
+// Lock order: Server.mu; conn.mu. Neither is held while anything of other packages is called, or written.
+//
+// Files: server.go, conn.go, call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go (the
+// coordinator's log), api_<name>.go.
+package broker

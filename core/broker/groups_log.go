@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+)
+
+// offsetsTopic is where groups and their offsets are kept.
+const offsetsTopic = "__consumer_offsets"
+
+// errOutOfRange is for offsets that no log could have.
+var errOutOfRange = storage.ErrOffsetOutOfRange
+
+// unknownID is the error of a topic id that is not in the metadata.
+var unknownID = wrapped{replica.ErrUnknownTopicID, "unknown topic id"}
+
+// ensureOffsetsTopic returns the offsets topic, and makes it the first time.
+func (s *Server) ensureOffsetsTopic(ctx context.Context) (*meta.Topic, error) {
+	return EnsureOffsetsTopic(ctx, s.opts.Controller)
+}
+
+// EnsureOffsetsTopic returns the topic that keeps groups and offsets, and makes it when it is missing, with the partitions that the configuration asks for
+// and as many replicas as there are brokers for.
+func EnsureOffsetsTopic(ctx context.Context, c *meta.Controller) (*meta.Topic, error) {
+	if t := c.Image().Topic(offsetsTopic); t != nil {
+		return t, nil
+	}
+	image := c.Image()
+	replicas := min(c.BrokerInt(image, "offsets.topic.replication.factor"), int64(len(image.Brokers())))
+	t, err := c.CreateTopic(ctx, meta.NewTopic{Name: offsetsTopic, Partitions: int32(c.BrokerInt(image, "offsets.topic.num.partitions")), Replicas: int16(replicas),
+		Internal: true, Config: map[string]string{"cleanup.policy": "compact", "compression.type": "producer",
+			"segment.bytes": c.BrokerValue(image, "offsets.topic.segment.bytes")}}, false)
+	if err != nil {
+		if t := c.Image().Topic(offsetsTopic); t != nil {
+			return t, nil
+		}
+	}
+	return t, err
+}
+
+// OffsetsLog returns the log of one partition of the offsets topic, which it makes when it is missing.
+func OffsetsLog(ctx context.Context, c *meta.Controller, m *replica.Manager, partition int32) (coordinator.OffsetsLog, error) {
+	if _, err := EnsureOffsetsTopic(ctx, c); err != nil {
+		return nil, err
+	}
+	p, err := m.Partition(offsetsTopic, partition)
+	if err != nil {
+		return nil, err
+	}
+	return offsetsLog{p}, nil
+}
+
+// offsetsLog is a partition as the coordinator sees it.
+type offsetsLog struct{ partition *replica.Partition }
+
+func (l offsetsLog) Append(batch []byte, done func(error)) (record.Offset, error) {
+	p := storage.NewPending(done)
+	a, err := l.partition.Append(batch, storage.FromCoordinator, p)
+	if err != nil {
+		return 0, err // p is never armed, so done is not called
+	}
+	p.Arm()
+	return a.BaseOffset, nil
+}
+
+func (l offsetsLog) Replay(_ context.Context, fn func(record.Batch) error) error {
+	return l.partition.Log.Scan(l.partition.Log.Start(), l.partition.Log.End(), fn)
+}

@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"time"
+)
+
+// metrics are the server's; their labels are API names alone.
+type metrics struct {
+	requests    *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	connections prometheus.Gauge
+	refused     prometheus.Counter
+	badInput    prometheus.Counter
+	budgetWaits prometheus.Counter
+	bytesIn     prometheus.Counter
+	bytesOut    prometheus.Counter
+	produced    prometheus.Counter
+	fetched     prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "milldam", Subsystem: "broker", Name: name, Help: help})
+	}
+	return &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "milldam", Subsystem: "broker", Name: "requests_total", Help: "Requests answered, by API."}, []string{"api"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "milldam", Subsystem: "broker", Name: "request_seconds", Help: "From the whole request to the written response, by API.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10)}, []string{"api"}),
+		connections: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "milldam", Subsystem: "broker", Name: "connections", Help: "Open connections."}),
+		refused:     counter("connections_refused_total", "Connections refused because there were too many."),
+		badInput:    counter("bad_input_total", "Connections closed because what came was no request."),
+		budgetWaits: counter("budget_waits_total", "Requests that waited for memory."),
+		bytesIn:     counter("received_bytes_total", "Bytes of requests."),
+		bytesOut:    counter("sent_bytes_total", "Bytes of responses."),
+		produced:    counter("produced_bytes_total", "Bytes of record batches appended."),
+		fetched:     counter("fetched_bytes_total", "Bytes of record batches fetched."),
+	}
+}
+
+func (m *metrics) observe(cl *call, _ error) {
+	name := kmsg.NameForKey(cl.header.Key)
+	m.requests.WithLabelValues(name).Inc()
+	m.seconds.WithLabelValues(name).Observe(time.Since(cl.began).Seconds())
+}
+
+// Collectors are the server's metrics, to be registered.
+func (s *Server) Collectors() []prometheus.Collector {
+	m := s.metrics
+	return []prometheus.Collector{m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched}
+}

@@ -1,0 +1,290 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// OffsetsLog is a partition of __consumer_offsets.
+type OffsetsLog interface {
+	// Append appends a batch and calls done, from any goroutine, once it is committed. With an error done is not called.
+	Append(batch []byte, done func(error)) (base record.Offset, err error)
+	// Replay calls fn with every batch from the log start to the log end.
+	Replay(ctx context.Context, fn func(record.Batch) error) error
+}
+
+// Options configure New.
+type Options struct {
+	Partitions int32 // of __consumer_offsets; default 50
+	// Log opens the log of a partition, and makes the topic when it is missing.
+	Log    func(ctx context.Context, partition int32) (OffsetsLog, error)
+	Logger *slog.Logger
+
+	InitialRebalanceDelay  time.Duration // how long the first members of a group wait for others; 0 is not at all
+	MinSession, MaxSession time.Duration // default 6 s and 30 min, as Kafka
+	OffsetsRetention       time.Duration // of groups without members; default 7 days
+	MaxGroupSize           int           // default 10,000
+	MaxMetadataBytes       int           // of a committed offset; default 4,096
+}
+
+func (o Options) withDefaults() Options {
+	if o.Partitions <= 0 {
+		o.Partitions = 50
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MinSession <= 0 {
+		o.MinSession = 6 * time.Second
+	}
+	if o.MaxSession <= 0 {
+		o.MaxSession = 30 * time.Minute
+	}
+	if o.OffsetsRetention <= 0 {
+		o.OffsetsRetention = 7 * 24 * time.Hour
+	}
+	if o.MaxGroupSize <= 0 {
+		o.MaxGroupSize = 10_000
+	}
+	if o.MaxMetadataBytes <= 0 {
+		o.MaxMetadataBytes = 4096
+	}
+	return o
+}
+
+// Client describes who asks.
+type Client struct{ ID, Host string }
+
+// Groups is the group coordinator of one node. Every method answers through reply, which is called once, from any goroutine, and must not block. Error codes
+// inside the responses are Kafka's.
+type Groups struct {
+	opts   Options
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		shards    map[int32]*shard
+		groups    map[string]*group
+		deadlines deadlines
+		closed    bool
+	}
+	opening sync.Mutex // one log is opened at a time; taken before mu
+
+	committed struct { // what applyLoop has to do
+		sync.Mutex
+		list []func()
+		wake chan struct{} // capacity 1
+	}
+}
+
+// New returns a coordinator. Load brings back what an earlier life left.
+func New(o Options) *Groups {
+	g := &Groups{opts: o.withDefaults()}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.mu.shards, g.mu.groups = map[int32]*shard{}, map[string]*group{}
+	g.committed.wake = make(chan struct{}, 1)
+	g.mu.deadlines.fire = func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !g.mu.closed {
+			g.mu.deadlines.run()
+		}
+	}
+	g.wg.Add(1)
+	go g.applyLoop()
+	return g
+}
+
+// Load opens every partition of the offsets topic and replays it. It is called at start when the topic exists.
+func (g *Groups) Load(ctx context.Context) error {
+	for p := range g.opts.Partitions {
+		if _, err := g.shard(ctx, p); err != nil {
+			return fmt.Errorf("load partition %d of the offsets topic: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// shard returns a partition's state, which it loads the first time.
+func (g *Groups) shard(ctx context.Context, partition int32) (*shard, error) {
+	g.mu.Lock()
+	s := g.mu.shards[partition]
+	g.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	g.opening.Lock()
+	defer g.opening.Unlock()
+	g.mu.Lock()
+	s = g.mu.shards[partition]
+	g.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	log, err := g.opts.Log(ctx, partition)
+	if err != nil {
+		return nil, err
+	}
+	s = newShard(log)
+	if err := log.Replay(ctx, func(b record.Batch) error { return entriesOf(b, s.apply) }); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.shards[partition] = s
+	for name, d := range s.groups {
+		g.mu.groups[name] = g.restored(name, s, d)
+	}
+	return s, nil
+}
+
+// PartitionFor is the partition of the offsets topic that a group belongs to: as Kafka's, by Java's hash of its name.
+func (g *Groups) PartitionFor(name string) int32 {
+	h := int32(0)
+	for _, c := range utf16Of(name) {
+		h = 31*h + int32(c)
+	}
+	return (h & 0x7fffffff) % g.opts.Partitions
+}
+
+func utf16Of(s string) []uint16 {
+	var out []uint16
+	for _, r := range s {
+		if r >= 0x10000 {
+			r -= 0x10000
+			out = append(out, uint16(0xd800+(r>>10)), uint16(0xdc00+(r&0x3ff)))
+			continue
+		}
+		out = append(out, uint16(r))
+	}
+	return out
+}
+
+// enter finds the shard of a group and locks; the caller unlocks when code is None.
+func (g *Groups) enter(name string) (*shard, wire.Code) {
+	s, err := g.shard(g.ctx, g.PartitionFor(name))
+	if err != nil {
+		if g.ctx.Err() == nil {
+			g.opts.Logger.Error("the log of a group's partition cannot be opened", "group", name, "error", err)
+		}
+		return nil, wire.CoordinatorNotAvailable
+	}
+	g.mu.Lock()
+	if g.mu.closed {
+		g.mu.Unlock()
+		return nil, wire.CoordinatorNotAvailable
+	}
+	return s, wire.None
+}
+
+// write appends records to a group's log. then is called with mu held, from applyLoop, when they are committed and applied, or could not be.
+func (g *Groups) write(s *shard, list []entry, then func(wire.Code)) {
+	later := func(err error) {
+		g.later(func() {
+			code := wire.None
+			if err != nil {
+				g.opts.Logger.Error("the group coordinator could not write", "error", err)
+				code = wire.CoordinatorNotAvailable
+			} else {
+				for _, e := range list {
+					s.apply(e)
+				}
+			}
+			then(code)
+		})
+	}
+	batch, err := batchOf(list)
+	if err == nil {
+		_, err = s.log.Append(batch, later)
+	}
+	if err != nil {
+		later(err)
+	}
+}
+
+// later has fn called by applyLoop, with mu held.
+func (g *Groups) later(fn func()) {
+	g.committed.Lock()
+	g.committed.list = append(g.committed.list, fn)
+	g.committed.Unlock()
+	select {
+	case g.committed.wake <- struct{}{}:
+	default:
+	}
+}
+
+// applyLoop takes over what was committed, in the order of the logs. The committer of the storage cannot: it must not wait for mu.
+func (g *Groups) applyLoop() {
+	defer g.wg.Done()
+	for {
+		select {
+		case <-g.committed.wake:
+		case <-g.ctx.Done():
+			g.drainCommitted()
+			return
+		}
+		g.drainCommitted()
+	}
+}
+
+func (g *Groups) drainCommitted() {
+	g.committed.Lock()
+	list := g.committed.list
+	g.committed.list = nil
+	g.committed.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, fn := range list {
+		fn()
+	}
+}
+
+// Close answers parked requests with COORDINATOR_NOT_AVAILABLE and ends the goroutines. Idempotent.
+func (g *Groups) Close() error {
+	g.mu.Lock()
+	if !g.mu.closed {
+		g.mu.closed = true
+		if g.mu.deadlines.timer != nil {
+			g.mu.deadlines.timer.Stop()
+		}
+		for _, gr := range g.mu.groups {
+			for _, m := range gr.members {
+				m.answerJoin(gr, failedJoin(m.id, wire.CoordinatorNotAvailable))
+				m.answerSync(&kmsg.SyncGroupResponse{ErrorCode: int16(wire.CoordinatorNotAvailable)})
+			}
+		}
+	}
+	g.mu.Unlock()
+	g.cancel()
+	g.wg.Wait()
+	return nil
+}
+
+// newMemberID makes an id as Kafka does: client id, or instance id, and a UUID.
+func newMemberID(prefix string) (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", errors.Join(errors.New("no random bytes"), err)
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%s-%x-%x-%x-%x-%x", prefix, b[:4], b[4:6], b[6:8], b[8:10], b[10:]), nil
+}
+
+func failedJoin(member string, code wire.Code) *kmsg.JoinGroupResponse {
+	r := kmsg.NewPtrJoinGroupResponse()
+	r.ErrorCode, r.Generation, r.MemberID = int16(code), -1, member
+	r.Protocol = kmsg.StringPtr("")
+	return r
+}

@@ -1,0 +1,74 @@
+package replica
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/storage"
+)
+
+// Partition is one partition that this node leads.
+type Partition struct {
+	Log   *storage.Log
+	Topic *meta.Topic // as it was when the partition was made; name and id do not change
+	Index int32
+
+	mu struct {
+		sync.Mutex
+		epoch   record.LeaderEpoch
+		waiters map[*Waiter]struct{}
+	}
+}
+
+// NoEpoch is the leader epoch of a client that does not know it.
+const NoEpoch record.LeaderEpoch = -1
+
+// Epoch is the current leader epoch.
+func (p *Partition) Epoch() record.LeaderEpoch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.epoch
+}
+
+// CheckEpoch compares what a client believes with the current leader epoch. ErrFencedEpoch, ErrUnknownEpoch.
+func (p *Partition) CheckEpoch(epoch record.LeaderEpoch) error {
+	switch current := p.Epoch(); {
+	case epoch == NoEpoch || epoch == current:
+		return nil
+	case epoch < current:
+		return fmt.Errorf("%s: %w: %d, it is %d", p.Log, ErrFencedEpoch, epoch, current)
+	default:
+		return fmt.Errorf("%s: %w: %d, it is %d", p.Log, ErrUnknownEpoch, epoch, current)
+	}
+}
+
+// HighWatermark is the end of what consumers may read.
+func (p *Partition) HighWatermark() record.Offset { return p.Log.Committed() }
+
+// LastStable is the end of what read_committed consumers may read. Without open transactions it is the high watermark.
+func (p *Partition) LastStable() record.Offset { return p.HighWatermark() }
+
+// Append appends a client's batch; see storage.Log.Append.
+func (p *Partition) Append(b record.Batch, origin storage.AppendOrigin, pending *storage.Pending) (storage.Appended, error) {
+	return p.Log.Append(b, p.Epoch(), origin, pending)
+}
+
+// Read reads up to the high watermark; see storage.Log.Read.
+func (p *Partition) Read(offset record.Offset, maxBytes int, atLeastOne bool) (storage.Span, error) {
+	return p.Log.Read(offset, maxBytes, p.HighWatermark(), atLeastOne)
+}
+
+// advanced wakes those who wait for the high watermark to move.
+func (p *Partition) advanced() {
+	p.mu.Lock()
+	var woken []*Waiter
+	for w := range p.mu.waiters {
+		woken = append(woken, w)
+	}
+	p.mu.Unlock()
+	for _, w := range woken {
+		w.wake()
+	}
+}
