@@ -19,6 +19,9 @@ var errOutOfRange = storage.ErrOffsetOutOfRange
 // unknownID is the error of a topic id that is not in the metadata.
 var unknownID = wrapped{replica.ErrUnknownTopicID, "unknown topic id"}
 
+// HasOffsetsTopic tells whether there are groups to load.
+func HasOffsetsTopic(i *meta.Image) bool { return i.Topic(offsetsTopic) != nil }
+
 // ensureOffsetsTopic returns the offsets topic, and makes it the first time.
 func (s *Server) ensureOffsetsTopic(ctx context.Context) (*meta.Topic, error) {
 	return EnsureOffsetsTopic(ctx, s.opts.Controller)

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"gopkg.in/yaml.v3"
+
+	"github.com/milldam/milldam/core/client"
+	"github.com/milldam/milldam/runtime/node"
+)
+
+// Exit codes of every command.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // also: errors found by lint and test
+	exitUsage       = 2
+	exitConfig      = 3 // invalid configuration of milldam itself
+	exitNotFound    = 4
+	exitDenied      = 5
+	exitUnreachable = 6
+	exitPartly      = 7
+	exitCheck       = 8
+	exitInterrupted = 130
+)
+
+// coded is an error with an exit code of its own.
+type coded struct {
+	code int
+	err  error
+}
+
+func (e *coded) Error() string { return e.err.Error() }
+func (e *coded) Unwrap() error { return e.err }
+
+// codedf makes an error with an exit code.
+func codedf(code int, format string, args ...any) error {
+	return &coded{code, fmt.Errorf(format, args...)}
+}
+
+// errSilent ends a command that has said what is wrong already.
+var errSilent = errors.New("")
+
+// streams are a command's input and outputs: data to out, talk to err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// app is what every command shares.
+type app struct {
+	streams
+	brokers []string
+	dir     string
+	output  string
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	a := &app{streams: s}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(s.err, "milldam: "+text)
+	}
+	return exitCode(ctx, err)
+}
+
+func exitCode(ctx context.Context, err error) int {
+	var c *coded
+	switch {
+	case errors.As(err, &c):
+		return c.code
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnknownTopicID):
+		return exitNotFound
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return exitDenied
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{Use: "milldam", Short: "An event-streaming platform in one binary: a Kafka-speaking broker, streams, connectors, pipelines",
+		SilenceUsage: true, SilenceErrors: true}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitUsage, err} })
+	f := root.PersistentFlags()
+	f.StringSliceVarP(&a.brokers, "brokers", "b", nil, "host:port of a Kafka cluster; without it MILLDAM_BROKERS, .milldam.yaml, <dir>/endpoints.json, 127.0.0.1:9092")
+	f.StringVar(&a.dir, "dir", node.DefaultDir, "data folder")
+	f.StringVarP(&a.output, "output", "o", "table", "output format: table, json, yaml, name")
+	root.AddCommand(a.devCommand(), a.serverCommand(), a.topicCommand(), a.tailCommand(), a.sendCommand(), a.groupCommand(), a.pipelineCommand(),
+		a.versionCommand(), a.docsCommand())
+	return root
+}
+
+// noArgs, atLeastOne and one check the number of arguments, with the exit code of wrong usage.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return codedf(exitUsage, "%w; see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// clusterOptions finds the cluster to talk to.
+func (a *app) clusterOptions() (client.Options, error) {
+	o := client.Options{ClientID: "milldam-cli"}
+	if len(a.brokers) > 0 {
+		o.Brokers = a.brokers
+		return o, nil
+	}
+	if env := os.Getenv("MILLDAM_BROKERS"); env != "" {
+		o.Brokers = strings.Split(env, ",")
+		return o, nil
+	}
+	if data, err := os.ReadFile(".milldam.yaml"); err == nil {
+		var project struct {
+			Brokers []string `yaml:"brokers"`
+		}
+		if err := yaml.Unmarshal(data, &project); err != nil {
+			return o, codedf(exitConfig, ".milldam.yaml: %w", err)
+		}
+		if len(project.Brokers) > 0 {
+			o.Brokers = project.Brokers
+			return o, nil
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(a.dir, node.EndpointsFile)); err == nil {
+		var e node.Endpoints
+		if json.Unmarshal(data, &e) == nil && e.Kafka != "" {
+			o.Brokers = []string{e.Kafka}
+			return o, nil
+		}
+	}
+	o.Brokers = []string{node.DefaultKafka}
+	return o, nil
+}
+
+// connect returns a client of the cluster, after it has answered once.
+func (a *app) connect(ctx context.Context, extra ...kgo.Opt) (*kgo.Client, *kadm.Client, error) {
+	o, err := a.clusterOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	cl, err := client.New(o, extra...)
+	if err != nil {
+		return nil, nil, codedf(exitUsage, "%w", err)
+	}
+	if err := client.Ping(ctx, cl, o); err != nil {
+		cl.Close()
+		return nil, nil, &coded{exitUnreachable, err}
+	}
+	return cl, kadm.NewClient(cl), nil
+}
+
+// table prints rows in columns.
+func (a *app) table(head []string, rows [][]string) error {
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, r := range rows {
+		fmt.Fprintln(w, strings.Join(r, "\t"))
+	}
+	return w.Flush()
+}
+
+// print prints a list in the format asked for: v for machines, head and rows for people, names for scripts.
+func (a *app) print(v any, names []string, head []string, rows [][]string) error {
+	switch a.output {
+	case "table":
+		return a.table(head, rows)
+	case "name":
+		for _, n := range names {
+			fmt.Fprintln(a.out, n)
+		}
+		return nil
+	}
+	return a.encode(v)
+}
+
+// encode prints v as JSON or YAML.
+func (a *app) encode(v any) error {
+	switch a.output {
+	case "json":
+		e := json.NewEncoder(a.out)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	case "yaml":
+		data, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		var plain any
+		if err := json.Unmarshal(data, &plain); err != nil {
+			return err
+		}
+		return yaml.NewEncoder(a.out).Encode(plain)
+	}
+	return codedf(exitUsage, "-o %s is no output format: table, json, yaml or name", a.output)
+}
+
+// say writes a line for people.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
+		if a.output != "table" {
+			return a.encode(map[string]string{"apiVersion": "v1", "version": version})
+		}
+		fmt.Fprintln(a.out, version)
+		return nil
+	}}
+}

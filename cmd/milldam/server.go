@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/milldam/milldam/core/config"
+	"github.com/milldam/milldam/runtime/node"
+)
+
+func (a *app) serverCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{Use: "server", Short: "Run a node from a configuration file", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+		tuneCollector()
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return codedf(exitConfig, "--config: %w", err)
+		}
+		o, _, errs := node.ParseFile(file, text, config.Options{References: config.SystemReferences(".", "")})
+		if len(errs) > 0 {
+			fmt.Fprint(a.err, errs.Render())
+			return &coded{exitConfig, errSilent}
+		}
+		o.Logger, o.Version = a.logger(), version
+		n, err := node.Start(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		<-cmd.Context().Done()
+		return n.Close()
+	}}
+	c.Flags().StringVarP(&file, "config", "c", "milldam.yaml", "configuration file")
+	return c
+}

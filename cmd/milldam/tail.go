@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/milldam/milldam/connect"
+	"github.com/milldam/milldam/connect/expression"
+)
+
+// tailFlags are what tail takes.
+type tailFlags struct {
+	from       string
+	count      int
+	exitAtEnd  bool
+	partitions []int32
+	format     string
+	group      string
+	where      string
+}
+
+func (a *app) tailCommand() *cobra.Command {
+	var f tailFlags
+	c := &cobra.Command{Use: "tail TOPIC", Short: "Print a topic's records", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		return a.tail(cmd.Context(), args[0], f)
+	}}
+	c.Flags().StringVar(&f.from, "from", "end", "start, end, -N (the last N of each partition), an offset, @-1h or @2026-11-24T10:00:00Z")
+	c.Flags().IntVarP(&f.count, "count", "n", 0, "stop after this many records")
+	c.Flags().BoolVarP(&f.exitAtEnd, "exit", "e", false, "stop at the end the topic has now")
+	c.Flags().Int32SliceVarP(&f.partitions, "partitions", "p", nil, "only these partitions")
+	c.Flags().StringVarP(&f.format, "format", "f", "%t %p/%o %k %v\n", "%t topic, %p partition, %o offset, %T time, %k key, %v value, %h headers, %% percent")
+	c.Flags().StringVarP(&f.group, "group", "g", "", "read as a member of this group, and commit")
+	c.Flags().StringVar(&f.where, "where", "", "only records for which this expression is true, as in value.amount > 100")
+	return c
+}
+
+func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
+	var where expression.Expression
+	if f.where != "" {
+		var err error
+		if where, err = expression.Compile(f.where, 0); err != nil {
+			return codedf(exitUsage, "--where: %w", err)
+		}
+	}
+	if f.group != "" {
+		cl, _, err := a.connect(ctx, kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(topic))
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		return a.printRecords(ctx, cl, f, where, nil)
+	}
+	probe, admin, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer probe.Close()
+	starts, err := startOffsets(ctx, admin, topic, f)
+	if err != nil {
+		return err
+	}
+	var ends map[int32]int64
+	if f.exitAtEnd {
+		listed, err := admin.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		ends = map[int32]int64{}
+		for p, o := range starts {
+			if e, ok := listed.Lookup(topic, p); ok && o.EpochOffset().Offset < e.Offset {
+				ends[p] = e.Offset
+			}
+		}
+		if len(ends) == 0 {
+			return nil
+		}
+	}
+	cl, _, err := a.connect(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return a.printRecords(ctx, cl, f, where, ends)
+}
+
+// startOffsets turns --from into an offset for each partition.
+func startOffsets(ctx context.Context, admin *kadm.Client, topic string, f tailFlags) (map[int32]kgo.Offset, error) {
+	first, err := admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = first.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
+	}
+	last, err := admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = last.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
+	}
+	if len(first[topic]) == 0 {
+		return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
+	}
+	at, err := position(ctx, admin, topic, f.from, first, last)
+	if err != nil {
+		return nil, err
+	}
+	out := map[int32]kgo.Offset{}
+	for p, o := range at {
+		if len(f.partitions) == 0 || containsInt32(f.partitions, p) {
+			out[p] = kgo.NewOffset().At(o)
+		}
+	}
+	for _, p := range f.partitions {
+		if _, ok := out[p]; !ok {
+			return nil, codedf(exitNotFound, "topic %s has no partition %d", topic, p)
+		}
+	}
+	return out, nil
+}
+
+func containsInt32(list []int32, v int32) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// position finds where `to` is in each partition: start, end, -N before the end, an offset, or @ a time.
+func position(ctx context.Context, admin *kadm.Client, topic, to string, first, last kadm.ListedOffsets) (map[int32]int64, error) {
+	out := map[int32]int64{}
+	var byTime kadm.ListedOffsets
+	if when, ok := strings.CutPrefix(to, "@"); ok {
+		at, err := parseWhen(when, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		if byTime, err = admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic); err != nil {
+			return nil, err
+		}
+	}
+	number, isNumber := int64(0), false
+	if to != "start" && to != "end" && byTime == nil {
+		n, err := strconv.ParseInt(to, 10, 64)
+		if err != nil {
+			return nil, codedf(exitUsage, "%q is no place in a topic: start, end, -10, 4711, @-1h or @2026-11-24T10:00:00Z", to)
+		}
+		number, isNumber = n, true
+	}
+	for p, s := range first[topic] {
+		e := last[topic][p].Offset
+		switch {
+		case byTime != nil:
+			out[p] = byTime[topic][p].Offset
+		case to == "start":
+			out[p] = s.Offset
+		case to == "end":
+			out[p] = e
+		case isNumber && number < 0:
+			out[p] = e + number
+		default:
+			out[p] = number
+		}
+		out[p] = min(max(out[p], s.Offset), e)
+	}
+	return out, nil
+}
+
+// parseWhen reads a time: RFC 3339, epoch milliseconds, or a duration before now.
+func parseWhen(text string, now time.Time) (time.Time, error) {
+	if text == "now" {
+		return now, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && strings.HasPrefix(text, "-") {
+		return now.Add(d), nil
+	}
+	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return time.UnixMilli(ms), nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, codedf(exitUsage, "%q is no time: 2026-11-24T10:00:00Z, epoch milliseconds, or -1h", text)
+}
+
+// printRecords prints until it was told to stop. ends, when not nil, are the offsets at which partitions are done.
+func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, where expression.Expression, ends map[int32]int64) error {
+	format, err := recordFormat(f.format)
+	if err != nil {
+		return err
+	}
+	message := expression.NewMessage(expression.NewRuntime(uint64(time.Now().UnixNano())))
+	printed := 0
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			if f.group != "" {
+				commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+				defer cancel()
+				return cl.CommitUncommittedOffsets(commit)
+			}
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		for _, r := range fetches.Records() {
+			done := ends != nil && r.Offset >= ends[r.Partition]-1
+			past := ends != nil && r.Offset >= ends[r.Partition]
+			if !past {
+				show, err := matches(where, message, r)
+				if err != nil {
+					return err
+				}
+				if show {
+					if _, err := a.out.Write(a.recordText(format, r)); err != nil {
+						return err
+					}
+					if printed++; printed == f.count {
+						return nil
+					}
+				}
+			}
+			if done {
+				delete(ends, r.Partition)
+				if len(ends) == 0 {
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// matches tells whether a record is asked for. A record for which the expression has no answer (a field is missing, the value is no JSON) is not.
+func matches(where expression.Expression, m *expression.Message, r *kgo.Record) (bool, error) {
+	if where.IsZero() {
+		return true, nil
+	}
+	x := connect.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
+	for _, h := range r.Headers {
+		x.Headers = append(x.Headers, connect.Header{Key: h.Key, Value: h.Value})
+	}
+	m.Reset(x)
+	ok, err := where.Bool(m)
+	return ok && err == nil, nil
+}
+
+// recordFormat checks a format and replaces its escapes.
+func recordFormat(f string) (string, error) {
+	f = strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(f)
+	for i := 0; i < len(f); i++ {
+		if f[i] != '%' {
+			continue
+		}
+		if i++; i == len(f) || !strings.ContainsRune("tpoTkvh%", rune(f[i])) {
+			return "", codedf(exitUsage, "-f: unknown letter after %% in %q: t p o T k v h %%", f)
+		}
+	}
+	return f, nil
+}
+
+func (a *app) recordText(format string, r *kgo.Record) []byte {
+	if a.output == "json" {
+		return recordJSON(r)
+	}
+	var out []byte
+	for i := 0; i < len(format); i++ {
+		if format[i] != '%' {
+			out = append(out, format[i])
+			continue
+		}
+		i++
+		switch format[i] {
+		case 't':
+			out = append(out, r.Topic...)
+		case 'p':
+			out = strconv.AppendInt(out, int64(r.Partition), 10)
+		case 'o':
+			out = strconv.AppendInt(out, r.Offset, 10)
+		case 'T':
+			out = r.Timestamp.UTC().AppendFormat(out, time.RFC3339Nano)
+		case 'k':
+			out = append(out, r.Key...)
+		case 'v':
+			out = append(out, r.Value...)
+		case 'h':
+			for j, h := range r.Headers {
+				if j > 0 {
+					out = append(out, ',')
+				}
+				out = append(append(append(out, h.Key...), '='), h.Value...)
+			}
+		case '%':
+			out = append(out, '%')
+		}
+	}
+	return out
+}

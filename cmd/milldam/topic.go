@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+func (a *app) topicCommand() *cobra.Command {
+	c := &cobra.Command{Use: "topic", Short: "Make, list, describe, change and delete topics"}
+	c.AddCommand(a.topicCreate(), a.topicList(), a.topicDescribe(), a.topicDelete(), a.topicConfig(), a.topicAddPartitions())
+	return c
+}
+
+// settings reads key=value flags.
+func settings(list []string) (map[string]*string, error) {
+	out := map[string]*string{}
+	for _, s := range list {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return nil, codedf(exitUsage, "%q is no key=value", s)
+		}
+		out[key] = &value
+	}
+	return out, nil
+}
+
+func (a *app) topicCreate() *cobra.Command {
+	var partitions int32
+	var replicas int16
+	var config []string
+	var ifNotExists, dryRun bool
+	c := &cobra.Command{Use: "create TOPIC...", Short: "Make topics", Args: usage(cobra.MinimumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		set, err := settings(config)
+		if err != nil {
+			return err
+		}
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		create := admin.CreateTopics
+		if dryRun {
+			create = admin.ValidateCreateTopics
+		}
+		made, err := create(cmd.Context(), partitions, replicas, set, args...)
+		if err != nil {
+			return err
+		}
+		var failed error
+		for _, name := range args {
+			r := made[name]
+			switch {
+			case errors.Is(r.Err, kerr.TopicAlreadyExists) && ifNotExists:
+				a.say("topic %s is there already", name)
+			case r.Err != nil:
+				failed = errors.Join(failed, fmt.Errorf("topic %s: %w", name, told(r.Err, r.ErrMessage)))
+			case dryRun:
+				a.say("topic %s would be made", name)
+			default:
+				a.say("topic %s made", name)
+			}
+		}
+		return failed
+	}}
+	c.Flags().Int32VarP(&partitions, "partitions", "p", -1, "number of partitions; -1 is the cluster's default")
+	c.Flags().Int16VarP(&replicas, "replicas", "r", -1, "number of replicas; -1 is the cluster's default")
+	c.Flags().StringArrayVarP(&config, "config", "c", nil, "key=value of a topic config, as in retention.ms=86400000")
+	c.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "a topic that is there is no error")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only check")
+	return c
+}
+
+// told adds the broker's own words to an error.
+func told(err error, message string) error {
+	if message == "" {
+		return err
+	}
+	return fmt.Errorf("%s (%w)", message, err)
+}
+
+// topicRow is a topic in lists.
+type topicRow struct {
+	Name       string `json:"name"`
+	Partitions int    `json:"partitions"`
+	Replicas   int    `json:"replicas"`
+	Internal   bool   `json:"internal"`
+	Records    int64  `json:"records"`
+}
+
+func (a *app) topicList() *cobra.Command {
+	var filter string
+	var internal bool
+	c := &cobra.Command{Use: "list", Aliases: []string{"get", "ls"}, Short: "List topics", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+		match, err := regexp.Compile(filter)
+		if err != nil {
+			return codedf(exitUsage, "-i: %w", err)
+		}
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		topics, err := admin.ListTopicsWithInternal(cmd.Context())
+		if err != nil {
+			return err
+		}
+		topics.FilterInternal()
+		if internal {
+			if topics, err = admin.ListTopicsWithInternal(cmd.Context()); err != nil {
+				return err
+			}
+		}
+		records, err := recordCounts(cmd.Context(), admin, topics.Names())
+		if err != nil {
+			return err
+		}
+		rows, names, table := []topicRow{}, []string{}, [][]string{}
+		for _, t := range topics.Sorted() {
+			if !match.MatchString(t.Topic) {
+				continue
+			}
+			r := topicRow{Name: t.Topic, Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal, Records: records[t.Topic]}
+			rows, names = append(rows, r), append(names, r.Name)
+			table = append(table, []string{r.Name, strconv.Itoa(r.Partitions), strconv.Itoa(r.Replicas), strconv.FormatInt(r.Records, 10)})
+		}
+		return a.print(map[string]any{"apiVersion": "v1", "topics": rows}, names, []string{"TOPIC", "PARTITIONS", "REPLICAS", "OFFSETS"}, table)
+	}}
+	c.Flags().StringVarP(&filter, "match", "i", "", "only topics that this regular expression matches")
+	c.Flags().BoolVar(&internal, "internal", false, "internal topics too")
+	return c
+}
+
+// recordCounts is end less start offsets of each topic; in a compacted topic there are fewer records.
+func recordCounts(ctx context.Context, admin *kadm.Client, names []string) (map[string]int64, error) {
+	counts := map[string]int64{}
+	if len(names) == 0 {
+		return counts, nil
+	}
+	ends, err := admin.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := admin.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	ends.Each(func(o kadm.ListedOffset) {
+		if s, ok := starts.Lookup(o.Topic, o.Partition); ok && o.Err == nil && s.Err == nil {
+			counts[o.Topic] += o.Offset - s.Offset
+		}
+	})
+	return counts, nil
+}
+
+// partitionRow is a partition in a description.
+type partitionRow struct {
+	Partition int32   `json:"partition"`
+	Leader    int32   `json:"leader"`
+	Replicas  []int32 `json:"replicas"`
+	ISR       []int32 `json:"isr"`
+	Start     int64   `json:"start"`
+	End       int64   `json:"end"`
+}
+
+func (a *app) topicDescribe() *cobra.Command {
+	return &cobra.Command{Use: "describe TOPIC", Short: "Show a topic's partitions and configuration", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		topics, err := admin.ListTopicsWithInternal(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		t := topics[args[0]]
+		if t.Err != nil {
+			return fmt.Errorf("topic %s: %w", args[0], t.Err)
+		}
+		starts, err := admin.ListStartOffsets(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		ends, err := admin.ListEndOffsets(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		var rows []partitionRow
+		var table [][]string
+		for _, p := range t.Partitions.Sorted() {
+			s, _ := starts.Lookup(args[0], p.Partition)
+			e, _ := ends.Lookup(args[0], p.Partition)
+			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, s.Offset, e.Offset})
+			table = append(table, []string{fmt.Sprint(p.Partition), fmt.Sprint(p.Leader), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(s.Offset), fmt.Sprint(e.Offset)})
+		}
+		set, err := topicSettings(cmd.Context(), admin, args[0])
+		if err != nil {
+			return err
+		}
+		if a.output == "table" {
+			fmt.Fprintf(a.out, "topic %s, id %s\n\n", t.Topic, t.ID)
+			if err := a.table([]string{"PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END"}, table); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out)
+			var configs [][]string
+			for _, key := range slices.Sorted(maps.Keys(set)) {
+				configs = append(configs, []string{key, set[key].Value, set[key].Source})
+			}
+			return a.table([]string{"CONFIG", "VALUE", "SOURCE"}, configs)
+		}
+		return a.encode(map[string]any{"apiVersion": "v1", "name": t.Topic, "id": t.ID.String(), "partitions": rows, "config": set})
+	}}
+}
+
+// setting is a config value that is not a default.
+type setting struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+// topicSettings are the configs of a topic that are not Kafka's defaults.
+func topicSettings(ctx context.Context, admin *kadm.Client, topic string) (map[string]setting, error) {
+	described, err := admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	set := map[string]setting{}
+	for _, r := range described {
+		if r.Err != nil {
+			return nil, told(r.Err, r.ErrMessage)
+		}
+		for _, c := range r.Configs {
+			if source := c.Source.String(); source != "DEFAULT_CONFIG" {
+				set[c.Key] = setting{c.MaybeValue(), strings.ToLower(source)}
+			}
+		}
+	}
+	return set, nil
+}
+
+func (a *app) topicDelete() *cobra.Command {
+	var execute bool
+	c := &cobra.Command{Use: "delete TOPIC...", Short: "Delete topics; without --execute only say what would go", Args: usage(cobra.MinimumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		if !execute {
+			counts, err := recordCounts(cmd.Context(), admin, args)
+			if err != nil {
+				return err
+			}
+			for _, name := range args {
+				a.say("topic %s with %d records would be deleted", name, counts[name])
+			}
+			a.say("PLAN ONLY: run again with --execute.")
+			return nil
+		}
+		deleted, err := admin.DeleteTopics(cmd.Context(), args...)
+		if err != nil {
+			return err
+		}
+		var failed error
+		for _, name := range args {
+			if r := deleted[name]; r.Err != nil {
+				failed = errors.Join(failed, fmt.Errorf("topic %s: %w", name, told(r.Err, r.ErrMessage)))
+			} else {
+				a.say("topic %s deleted", name)
+			}
+		}
+		return failed
+	}}
+	c.Flags().BoolVar(&execute, "execute", false, "do it")
+	return c
+}
+
+func (a *app) topicConfig() *cobra.Command {
+	var remove []string
+	c := &cobra.Command{Use: "config TOPIC [KEY=VALUE...]", Short: "Show a topic's configuration, or change it", Args: usage(cobra.MinimumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+		set, err := settings(args[1:])
+		if err != nil {
+			return err
+		}
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		if len(set) == 0 && len(remove) == 0 {
+			return a.showConfig(cmd.Context(), admin, args[0])
+		}
+		var ops []kadm.AlterConfig
+		for _, key := range slices.Sorted(maps.Keys(set)) {
+			ops = append(ops, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: set[key]})
+		}
+		for _, key := range remove {
+			ops = append(ops, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: key})
+		}
+		altered, err := admin.AlterTopicConfigs(cmd.Context(), ops, args[0])
+		if err != nil {
+			return err
+		}
+		for _, r := range altered {
+			if r.Err != nil {
+				return fmt.Errorf("topic %s: %w", args[0], told(r.Err, r.ErrMessage))
+			}
+		}
+		a.say("topic %s changed", args[0])
+		return nil
+	}}
+	c.Flags().StringSliceVar(&remove, "delete", nil, "keys that go back to their defaults")
+	return c
+}
+
+func (a *app) showConfig(ctx context.Context, admin *kadm.Client, topic string) error {
+	described, err := admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return err
+	}
+	all := map[string]setting{}
+	var rows [][]string
+	for _, r := range described {
+		if r.Err != nil {
+			return fmt.Errorf("topic %s: %w", topic, told(r.Err, r.ErrMessage))
+		}
+		for _, c := range r.Configs {
+			s := setting{c.MaybeValue(), strings.ToLower(c.Source.String())}
+			all[c.Key] = s
+			rows = append(rows, []string{c.Key, s.Value, s.Source})
+		}
+	}
+	return a.print(map[string]any{"apiVersion": "v1", "name": topic, "config": all}, slices.Sorted(maps.Keys(all)), []string{"CONFIG", "VALUE", "SOURCE"}, rows)
+}
+
+func (a *app) topicAddPartitions() *cobra.Command {
+	return &cobra.Command{Use: "add-partitions TOPIC TOTAL", Short: "Raise a topic's number of partitions to TOTAL", Args: usage(cobra.ExactArgs(2)), RunE: func(cmd *cobra.Command, args []string) error {
+		total, err := strconv.Atoi(args[1])
+		if err != nil {
+			return codedf(exitUsage, "%q is no number of partitions", args[1])
+		}
+		cl, admin, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		grown, err := admin.UpdatePartitions(cmd.Context(), total, args[0])
+		if err != nil {
+			return err
+		}
+		if r := grown[args[0]]; r.Err != nil {
+			return fmt.Errorf("topic %s: %w", args[0], told(r.Err, r.ErrMessage))
+		}
+		a.say("topic %s has %d partitions; records with keys may now go to other partitions than before", args[0], total)
+		return nil
+	}}
+}

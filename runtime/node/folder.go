@@ -1,0 +1,97 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// formatVersion is the version of the data folder's layout.
+const formatVersion = 1
+
+// openFolder makes the data folder where it is missing, takes its lock and checks its format.
+func openFolder(fsys vfs.FS, dir string) (lock io.Closer, err error) {
+	if err := fsys.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("make the data folder %s: %w; choose another one with --dir", dir, err)
+	}
+	lock, err = fsys.Lock(path.Join(dir, "lock"))
+	var held *vfs.LockedError
+	switch {
+	case errors.As(err, &held):
+		return nil, fmt.Errorf("the data folder %s is in use by process %d: stop that one, or choose another folder with --dir", dir, held.PID)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the data folder %s cannot be written: %w; give this user the right to, or choose another folder with --dir", dir, err)
+	case err != nil:
+		return nil, fmt.Errorf("lock the data folder %s: %w", dir, err)
+	}
+	if err := checkFormat(fsys, dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+func checkFormat(fsys vfs.FS, dir string) error {
+	name := path.Join(dir, "format")
+	data, err := vfs.ReadFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return vfs.WriteFileAtomic(fsys, name, []byte(strconv.Itoa(formatVersion)+"\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return fmt.Errorf("%s holds %q, no version: is %s a data folder of milldam?", name, strings.TrimSpace(string(data)), dir)
+	}
+	if version > formatVersion {
+		return fmt.Errorf("the data folder %s has format %d, this milldam knows %d: run the newer one that wrote it", dir, version, formatVersion)
+	}
+	return nil
+}
+
+// instanceID returns the folder's random name.
+func instanceID(fsys vfs.FS, dir string) (string, error) {
+	name := path.Join(dir, "instance-id")
+	data, err := vfs.ReadFile(fsys, name)
+	if err == nil {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	id := hex.EncodeToString(b[:])
+	return id, vfs.WriteFileAtomic(fsys, name, []byte(id+"\n"))
+}
+
+// Endpoints are the addresses of a running node, as in <dir>/endpoints.json.
+type Endpoints struct {
+	Kafka string `json:"kafka"`          // host:port
+	HTTP  string `json:"http,omitempty"` // URL
+	PID   int    `json:"pid"`
+}
+
+// EndpointsFile is the name of the file in the data folder.
+const EndpointsFile = "endpoints.json"
+
+func writeEndpoints(fsys vfs.FS, dir string, e Endpoints) error {
+	e.PID = os.Getpid()
+	data, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return err
+	}
+	return vfs.WriteFileAtomic(fsys, path.Join(dir, EndpointsFile), append(data, '\n'))
+}

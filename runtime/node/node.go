@@ -1,0 +1,269 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/milldam/milldam/core/broker"
+	"github.com/milldam/milldam/core/client"
+	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/wire"
+	"github.com/milldam/milldam/runtime/admin"
+)
+
+// Node is a running node.
+type Node struct {
+	opts     Options
+	instance string
+
+	lock       io.Closer
+	controller *meta.Controller
+	replicas   *replica.Manager
+	groups     *coordinator.Groups
+	broker     *broker.Server
+	kafka      net.Listener
+	memory     *wire.MemoryListener
+	http       *admin.Server
+	httpURL    string
+	recovery   storage.Recovery
+
+	ready    atomic.Bool
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	stopping sync.Once
+	stopErr  error
+}
+
+// Start starts a node and returns when it serves.
+func Start(ctx context.Context, o Options) (*Node, error) {
+	n := &Node{opts: o.withDefaults()}
+	if err := n.start(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	began := time.Now()
+	o := n.opts
+	var err error
+	if n.lock, err = openFolder(o.FS, o.Dir); err != nil {
+		return err
+	}
+	if n.instance, err = instanceID(o.FS, o.Dir); err != nil {
+		return fmt.Errorf("name this instance: %w", err)
+	}
+	// Ports first: a port in use is told before logs are opened.
+	if n.kafka, err = listen("the Kafka listener", o.Kafka, DefaultKafka, "--listen", o.Insecure, o.Logger); err != nil {
+		return err
+	}
+	if o.HTTP != None {
+		l, err := listen("the HTTP listener", o.HTTP, DefaultHTTP, "--http", o.Insecure, o.Logger)
+		if err != nil {
+			return err
+		}
+		n.httpURL = "http://" + l.Addr().String()
+		n.http = admin.Start(admin.Options{Listener: l, Metrics: n.metrics(), NotReady: n.notReady, Pipelines: func() any { return []string{} }, Version: o.Version})
+	}
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.serve(n.kafka)
+	n.memory = wire.NewMemoryListener("embedded:9092")
+	n.serve(n.memory)
+	n.wg.Add(1)
+	go n.maintainLoop(background)
+	if err := writeEndpoints(o.FS, o.Dir, n.Endpoints()); err != nil {
+		return fmt.Errorf("write %s: %w", EndpointsFile, err)
+	}
+	n.ready.Store(true)
+	n.logStart(time.Since(began))
+	return nil
+}
+
+// open opens metadata, logs and groups.
+func (n *Node) open(ctx context.Context) error {
+	o := n.opts
+	var err error
+	if n.controller, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: path.Join(o.Dir, "meta"), NodeID: o.NodeID, Logger: o.Logger, Static: o.Static}); err != nil {
+		return err
+	}
+	// No address: each client is answered with the one it dialled.
+	if err := n.controller.RegisterBroker(ctx, meta.Broker{ID: o.NodeID}); err != nil {
+		return fmt.Errorf("register this broker: %w", err)
+	}
+	n.replicas, n.recovery, err = replica.Open(ctx, replica.Options{NodeID: o.NodeID, Controller: n.controller, Logger: o.Logger,
+		Storage: storage.Options{FS: o.FS, Dir: o.Dir, Flush: o.Flush, Logger: o.Logger}})
+	if err != nil {
+		return err
+	}
+	image := n.controller.Image()
+	n.groups = coordinator.New(coordinator.Options{Logger: o.Logger, InitialRebalanceDelay: o.InitialRebalanceDelay,
+		Partitions:       int32(n.controller.BrokerInt(image, "offsets.topic.num.partitions")),
+		MinSession:       n.brokerMillis(image, "group.min.session.timeout.ms"),
+		MaxSession:       n.brokerMillis(image, "group.max.session.timeout.ms"),
+		OffsetsRetention: time.Duration(n.controller.BrokerInt(image, "offsets.retention.minutes")) * time.Minute,
+		MaxMetadataBytes: int(n.controller.BrokerInt(image, "offset.metadata.max.bytes")),
+		Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
+			return broker.OffsetsLog(ctx, n.controller, n.replicas, p)
+		}})
+	if broker.HasOffsetsTopic(image) {
+		if err := n.groups.Load(ctx); err != nil {
+			return err
+		}
+	}
+	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups, Logger: o.Logger, DataDir: o.Dir})
+	return nil
+}
+
+func (n *Node) brokerMillis(i *meta.Image, key string) time.Duration {
+	return time.Duration(n.controller.BrokerInt(i, key)) * time.Millisecond
+}
+
+func (n *Node) serve(l net.Listener) {
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		if err := n.broker.Serve(l); err != nil {
+			n.opts.Logger.Error("a listener ended", "error", err)
+		}
+	}()
+}
+
+func (n *Node) logStart(took time.Duration) {
+	log, r := n.opts.Logger, n.recovery
+	if r.Replayed > 0 || r.TruncatedBytes > 0 {
+		log.Info("recovered", "batches_replayed", r.Replayed, "bytes_replayed", r.ReplayedBytes, "bytes_cut", r.TruncatedBytes, "took", r.Took.Round(time.Millisecond))
+	}
+	durability := "every acknowledgement follows its sync to disk"
+	if n.opts.Flush == storage.FlushReplicated {
+		durability = "log.flush=replicated: acknowledgements do not wait for the disk; a power failure may lose what was acknowledged"
+	}
+	log.Info("serving", "kafka", n.Endpoints().Kafka, "http", n.httpURL, "dir", n.opts.Dir, "durability", durability, "logs", r.Logs, "took", took.Round(time.Millisecond))
+	if n.opts.Insecure {
+		log.Warn("listeners.insecure: whoever reaches these addresses can read and delete everything")
+	}
+}
+
+// maintainLoop looks after retention, compaction and the offsets of groups that are gone.
+func (n *Node) maintainLoop(ctx context.Context) {
+	defer n.wg.Done()
+	tick := time.NewTicker(n.opts.MaintainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if err := n.replicas.Store().Maintain(ctx, now); err != nil && ctx.Err() == nil {
+				n.opts.Logger.Error("logs could not be maintained", "error", err)
+			}
+			n.groups.Expire(now)
+		}
+	}
+}
+
+func (n *Node) metrics() prometheus.Gatherer {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		if n.ready.Load() {
+			for _, c := range n.broker.Collectors() {
+				if err := r.Register(c); err != nil {
+					var already prometheus.AlreadyRegisteredError
+					if !errors.As(err, &already) {
+						return nil, err
+					}
+				}
+			}
+		}
+		return r.Gather()
+	})
+}
+
+// notReady lists why the node does not serve.
+func (n *Node) notReady() []string {
+	if !n.ready.Load() {
+		return []string{"it is starting, or stopping"}
+	}
+	if err := n.replicas.Store().Err(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// Endpoints are the node's addresses.
+func (n *Node) Endpoints() Endpoints {
+	return Endpoints{Kafka: n.kafka.Addr().String(), HTTP: n.httpURL}
+}
+
+// Recovery tells what opening the logs found and did.
+func (n *Node) Recovery() storage.Recovery { return n.recovery }
+
+// Client says how workers in this process reach the broker: in memory.
+func (n *Node) Client() client.Options {
+	return client.Options{Brokers: []string{n.memory.Addr().String()}, Dial: n.memory.Dial}
+}
+
+// InstanceID is the data folder's own name, which workers join groups with.
+func (n *Node) InstanceID() string { return n.instance }
+
+// drainTimeout is how long requests in flight may take to be answered when a node stops.
+const drainTimeout = 2 * time.Second
+
+// Close stops everything in the opposite order of its start, with what is in flight answered where that takes no longer than drainTimeout. Idempotent.
+func (n *Node) Close() error {
+	n.stopping.Do(func() { n.stopErr = n.stop() })
+	return n.stopErr
+}
+
+func (n *Node) stop() error {
+	n.ready.Store(false)
+	var err error
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.groups != nil {
+		err = errors.Join(err, n.groups.Close()) // answers those who wait for a rebalance
+	}
+	if n.broker != nil {
+		if drained := n.broker.Drain(ctx); drained != nil && !errors.Is(drained, context.DeadlineExceeded) {
+			err = errors.Join(err, drained)
+		}
+		err = errors.Join(err, n.broker.Close())
+	} else if n.kafka != nil {
+		err = errors.Join(err, n.kafka.Close())
+	}
+	n.wg.Wait()
+	if n.http != nil {
+		err = errors.Join(err, n.http.Close(ctx))
+	}
+	if n.replicas != nil {
+		err = errors.Join(err, n.replicas.Close())
+	}
+	if n.controller != nil {
+		err = errors.Join(err, n.controller.Close())
+	}
+	if n.lock != nil {
+		err = errors.Join(err, n.lock.Close())
+	}
+	return err
+}

@@ -1,0 +1,63 @@
+package node
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// Options configure Start. The zero value is a node in .milldam on the default ports.
+type Options struct {
+	FS  vfs.FS // default the operating system's
+	Dir string // default .milldam
+
+	// Kafka and HTTP are host:port to listen on; port 0 picks one. When one is empty the default port is tried, and where it is taken the next that is free. None
+	// as HTTP is no HTTP.
+	Kafka, HTTP string
+	// Insecure allows addresses that are not on the loopback.
+	Insecure bool
+
+	NodeID  int32 // default 1
+	Flush   storage.FlushMode
+	Static  map[string]string // Kafka's broker keys of the configuration file
+	Logger  *slog.Logger
+	Version string
+
+	// InitialRebalanceDelay is how long the first members of a group wait for others.
+	InitialRebalanceDelay time.Duration
+	// MaintainEvery is how often retention and compaction look at the logs; default 30 s.
+	MaintainEvery time.Duration
+}
+
+// None as an address is not to listen.
+const None = "none"
+
+// Default addresses, as the ecosystem's.
+const (
+	DefaultKafka = "127.0.0.1:9092"
+	DefaultHTTP  = "127.0.0.1:8080"
+	DefaultDir   = ".milldam"
+)
+
+const defaultMaintainEvery = 30 * time.Second
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.Dir == "" {
+		o.Dir = DefaultDir
+	}
+	if o.NodeID == 0 {
+		o.NodeID = 1
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MaintainEvery <= 0 {
+		o.MaintainEvery = defaultMaintainEvery
+	}
+	return o
+}
