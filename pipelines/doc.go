@@ -16,7 +16,7 @@
 // Goroutines: Manager.Start starts one for each pipeline and one for each hop of it; Manager.Close returns after they ended. Each
 // pipeline's status is guarded by one lock, under which nothing else is called.
 //
-// Files: document.go reads a document into the Spec of spec.go and policy.go; steps_*.go are the steps; load.go checks what lies between
+// Files: files.go finds files; document.go reads a document into the Spec of spec.go and policy.go; steps_*.go are the steps; load.go checks what lies between
 // documents; plan.go makes the hops; chain.go runs steps that need nothing but the record, topology.go the others as a graph
 // of the streams package; manager.go and run.go run hops, status.go says how they fare; testcase.go and tests.go run the section tests;
 // reference.go writes the reference page.

@@ -10,12 +10,6 @@ import (
 	"github.com/milldam/milldam/core/config"
 )
 
-// File is the text of a file of pipelines.
-type File struct {
-	Name string
-	Text []byte
-}
-
 // Load reads the pipelines of files and checks everything that can be checked without a connection. With errors it returns the
 // pipelines that have none.
 func Load(files []File, registry *connect.Registry, opts config.Options) ([]*Spec, config.Errors) {

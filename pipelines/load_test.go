@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 func TestLintOfTheDesignSample(t *testing.T) {
@@ -45,6 +46,14 @@ sink: { stdout: {} }
 `)}}, lintRegistry(t), testOptions())
 	if len(errs) != 1 || !strings.Contains(errs[0].Message, `topic "a" is read by`) {
 		t.Errorf("got %v", errs)
+	}
+}
+
+func TestReadFiles(t *testing.T) {
+	fsys := fstest.MapFS{"b.yaml": {Data: []byte("b")}, "a/c.yml": {Data: []byte("c")}, ".git/x.yaml": {}, "README.md": {}, ".hidden.yaml": {}}
+	files, err := ReadFiles(fsys, "dir")
+	if err != nil || len(files) != 2 || files[0].Name != "dir/a/c.yml" || files[1].Name != "dir/b.yaml" || string(files[1].Text) != "b" {
+		t.Errorf("%v, %v", files, err)
 	}
 }
 
