@@ -237,7 +237,7 @@ func TestClients(t *testing.T) {
 			}
 			c.available(t)
 			topic := "clients-" + c.name
-			milldam(t, "topic", "create", topic, "-p", strconv.Itoa(clientPartitions), "-b", n.kafka)
+			milldam(t, "topic", "create", topic, "-p", strconv.Itoa(clientPartitions), "-c", "retention.ms=-1", "-b", n.kafka) // the timestamps are of 1970
 			for i, codec := range codecs {
 				c.produce(t, n.kafka, topic, codec, i*perCodec, perCodec)
 			}

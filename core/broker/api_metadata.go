@@ -204,6 +204,7 @@ func describedTopic(image *meta.Image, name string, from int32, limit int) (out 
 		p := t.Partitions[i]
 		row := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		row.Partition, row.LeaderID, row.LeaderEpoch, row.Replicas, row.ISR = int32(i), p.Leader, int32(p.LeaderEpoch), p.Replicas, p.ISR
+		row.EligibleLeaderReplicas, row.LastKnownELR = []int32{}, []int32{} // null is legal, and stops Kafka's tools
 		out.Partitions = append(out.Partitions, row)
 	}
 	return out, 0
