@@ -47,7 +47,8 @@ type Sink interface {
 	Open(ctx context.Context, task SinkTask) error
 	// Write takes over a batch. A sink that is durable at once has written it when it returns and calls task.Ack(b.TopicPartition, b.Next);
 	// a buffering one may keep the records (it then owns them: the worker does not reuse batches) and acks later. A *BatchError tells
-	// record by record what failed; any other error fails the whole batch and, unless Permanent, is tried again with the same batch.
+	// record by record what failed: the worker calls again with those that may still be written, perhaps none, and the same Next, and only
+	// that call may ack it. Any other error fails the whole batch and, unless Permanent, is tried again with the same batch.
 	Write(ctx context.Context, b SinkBatch) error
 	// Flush makes durable what the reason asks for and acks it. The worker calls it on a timer (FlushTick, at least once a second), when the
 	// byte budget is passed (FlushPressure: give back memory, largest first), and before partitions go away or the task ends (FlushAll).
@@ -97,7 +98,8 @@ type SourceTask struct {
 }
 
 // SourceBatch is a run of records of one source partition (a file, a table), with the position behind it. The position is stored after all
-// records are acknowledged by the broker. Done and Total, when Total is not 0, are the source's progress in its own unit.
+// records are acknowledged by the broker. The worker owns the records: a source does not use their memory again. Done and Total, when
+// Total is not 0, are the source's progress in its own unit.
 type SourceBatch struct {
 	Partition   string
 	Position    []byte
