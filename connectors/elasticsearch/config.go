@@ -21,6 +21,8 @@ type Config struct {
 	Versioning string                `yaml:"versioning" default:"external" enum:"external,external_gte,off" doc:"which stored versions a record replaces: older ones, older and equal ones, all"`
 	Operation  string                `yaml:"operation" default:"index" enum:"index,create" doc:"create refuses ids that are there, as data streams ask for"`
 
+	Batch connect.Batch `yaml:"batch" doc:"how many documents one bulk request takes; whichever limit comes first"`
+
 	OnTombstone string `yaml:"on_tombstone" default:"delete" enum:"delete,ignore,fail" doc:"what a record without a value does"`
 }
 

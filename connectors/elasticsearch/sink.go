@@ -54,6 +54,9 @@ func (s *Sink) Open(ctx context.Context, task connect.SinkTask) error {
 	return err
 }
 
+// Batch is how many documents one bulk request takes.
+func (s *Sink) Batch() connect.Batch { return s.config.Batch }
+
 func (s *Sink) versioned() bool {
 	return s.config.Versioning != "off" && s.config.Operation != "create"
 }
