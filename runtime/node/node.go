@@ -22,6 +22,7 @@ import (
 	"github.com/milldam/milldam/core/replica"
 	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/wire"
+	"github.com/milldam/milldam/pipelines"
 	"github.com/milldam/milldam/runtime/admin"
 )
 
@@ -40,6 +41,7 @@ type Node struct {
 	http       *admin.Server
 	httpURL    string
 	recovery   storage.Recovery
+	manager    atomic.Pointer[pipelines.Manager]
 
 	ready    atomic.Bool
 	cancel   context.CancelFunc
@@ -77,7 +79,7 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 		n.httpURL = "http://" + l.Addr().String()
-		n.http = admin.Start(admin.Options{Listener: l, Metrics: n.metrics(), NotReady: n.notReady, Pipelines: func() any { return []string{} }, Version: o.Version})
+		n.http = admin.Start(admin.Options{Listener: l, Metrics: n.metrics(), NotReady: n.notReady, Pipelines: n.pipelines, Version: o.Version})
 	}
 	if err := n.open(ctx); err != nil {
 		return err
@@ -208,6 +210,14 @@ func (n *Node) notReady() []string {
 	return nil
 }
 
+func (n *Node) pipelines() any {
+	m := n.manager.Load()
+	if m == nil {
+		return []pipelines.Status{}
+	}
+	return m.Status()
+}
+
 // Endpoints are the node's addresses.
 func (n *Node) Endpoints() Endpoints {
 	return Endpoints{Kafka: n.kafka.Addr().String(), HTTP: n.httpURL}
@@ -224,6 +234,17 @@ func (n *Node) Client() client.Options {
 // InstanceID is the data folder's own name, which workers join groups with.
 func (n *Node) InstanceID() string { return n.instance }
 
+// RunPipelines runs specs until the node is closed. It may be called once.
+func (n *Node) RunPipelines(specs []*pipelines.Spec) (*pipelines.Manager, error) {
+	m, err := pipelines.NewManager(specs, pipelines.Options{Client: n.Client(), InstanceID: n.instance, Logger: n.opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	n.manager.Store(m)
+	m.Start()
+	return m, nil
+}
+
 // drainTimeout is how long requests in flight may take to be answered when a node stops.
 const drainTimeout = 2 * time.Second
 
@@ -236,6 +257,9 @@ func (n *Node) Close() error {
 func (n *Node) stop() error {
 	n.ready.Store(false)
 	var err error
+	if m := n.manager.Load(); m != nil {
+		err = errors.Join(err, m.Close())
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if n.cancel != nil {
