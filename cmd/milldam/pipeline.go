@@ -14,8 +14,9 @@ import (
 )
 
 func (a *app) pipelineCommand() *cobra.Command {
-	c := &cobra.Command{Use: "pipeline", Short: "Check and test pipelines"}
-	c.AddCommand(a.pipelineLint(), a.pipelineTest())
+	c := &cobra.Command{Use: "pipeline", Short: "Check, test, run and watch pipelines"}
+	c.AddCommand(a.pipelineLint(), a.pipelineTest(), a.pipelineRun(), a.pipelineStatus("list", "List the pipelines of a running node"),
+		a.pipelineStatus("status", "Show how the pipelines of a running node fare"))
 	return c
 }
 

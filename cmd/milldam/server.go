@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -12,24 +13,32 @@ import (
 
 func (a *app) serverCommand() *cobra.Command {
 	var file string
-	c := &cobra.Command{Use: "server", Short: "Run a node from a configuration file", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: "server", Short: "Run a node from a configuration file", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) (err error) {
 		tuneCollector()
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return codedf(exitConfig, "--config: %w", err)
 		}
-		o, _, errs := node.ParseFile(file, text, config.Options{References: config.SystemReferences(".", "")})
+		o, dir, errs := node.ParseFile(file, text, config.Options{References: config.SystemReferences(".", "")})
 		if len(errs) > 0 {
 			fmt.Fprint(a.err, errs.Render())
 			return &coded{exitConfig, errSilent}
 		}
-		o.Logger, o.Version = a.logger(), version
+		specs, err := a.folder(dir, dir != "")
+		if err != nil {
+			return err
+		}
+		o.Logger, o.Version = logger(a.err), version
 		n, err := node.Start(cmd.Context(), o)
 		if err != nil {
 			return err
 		}
+		defer func() { err = errors.Join(err, n.Close()) }()
+		if _, err := n.RunPipelines(specs); err != nil {
+			return err
+		}
 		<-cmd.Context().Done()
-		return n.Close()
+		return nil
 	}}
 	c.Flags().StringVarP(&file, "config", "c", "milldam.yaml", "configuration file")
 	return c

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// tellEvery is how often a long job says how far it is where no terminal shows it all the time.
+const tellEvery = 10 * time.Second
+
+// statusLine is the last line of a terminal, which says how far a job is; what else is written goes above it. Where w is no terminal, the
+// line is printed every tellEvery.
+type statusLine struct {
+	w    io.Writer
+	tty  bool
+	mu   sync.Mutex
+	line string
+	told time.Time
+}
+
+func newStatusLine(w io.Writer) *statusLine {
+	s := &statusLine{w: w, told: time.Now()}
+	if f, ok := w.(*os.File); ok {
+		info, err := f.Stat()
+		s.tty = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	return s
+}
+
+const clearLine = "\r\x1b[K"
+
+// Write writes p above the line.
+func (s *statusLine) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.tty || s.line == "" {
+		return s.w.Write(p)
+	}
+	fmt.Fprint(s.w, clearLine)
+	n, err := s.w.Write(p)
+	fmt.Fprint(s.w, s.line)
+	return n, err
+}
+
+// set shows line.
+func (s *statusLine) set(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.tty:
+		s.line = line
+		fmt.Fprint(s.w, clearLine+line)
+	case time.Since(s.told) >= tellEvery:
+		s.told = time.Now()
+		fmt.Fprintln(s.w, line)
+	}
+}
+
+// end takes the line away.
+func (s *statusLine) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tty && s.line != "" {
+		fmt.Fprint(s.w, clearLine)
+	}
+	s.line = ""
+}
