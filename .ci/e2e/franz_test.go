@@ -125,3 +125,49 @@ func franzTime(ctx context.Context, broker, topic string, ts int64) error {
 	})
 	return err
 }
+
+// readAll reads a topic up to the end offsets it has when called.
+func readAll(ctx context.Context, broker, topic string) ([]*kgo.Record, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	starts, err := admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	open := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if start, ok := starts.Lookup(topic, o.Partition); ok && start.Offset < o.Offset {
+			open[o.Partition] = o.Offset
+		}
+	})
+	var records []*kgo.Record
+	for len(open) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, err
+		}
+		for _, r := range fetches.Records() {
+			if end, waiting := open[r.Partition]; waiting && r.Offset < end {
+				records = append(records, r)
+				if r.Offset == end-1 {
+					delete(open, r.Partition)
+				}
+			}
+		}
+	}
+	return records, nil
+}
