@@ -60,15 +60,6 @@ func (s *shard) apply(r entry) {
 	}
 }
 
-// clone is for tests that compare.
-func (s *shard) clone() map[string]durable {
-	c := map[string]durable{}
-	for name, d := range s.groups {
-		c[name] = durable{maps.Clone(d.offsets), d.metadata}
-	}
-	return c
-}
-
 // sortedKeys are the offsets of a group in the order of topic and partition.
 func (d *durable) sortedKeys() []offsetKey {
 	return slices.SortedFunc(maps.Keys(d.offsets), func(a, b offsetKey) int {
