@@ -48,6 +48,8 @@ type Format struct {
 
 // Parquet configures the Parquet format.
 type Parquet struct {
+	Schema      string `yaml:"schema" default:"infer" enum:"infer" doc:"infer: columns and types are those of the records of an object"`
+	Evolve      string `yaml:"evolve" default:"widen" enum:"widen" doc:"widen: a column takes the narrowest type that fits all values of an object"`
 	Compression string `yaml:"compression" default:"zstd" enum:"none,snappy,zstd" doc:"of the columns"`
 }
 
