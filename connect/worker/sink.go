@@ -96,7 +96,8 @@ func (t *SinkTask) Run(ctx context.Context) (err error) {
 	}
 	defer t.client.CloseAllowingRebalance()
 	t.admin = kadm.NewClient(t.client)
-	t.dead = deadLetters{t.client, t.opts.Errors.DeadLetter, t.opts.Pipeline}
+	t.dead = deadLetters{options: t.opts.Client, topic: t.opts.Errors.DeadLetter, pipeline: t.opts.Pipeline}
+	defer t.dead.close()
 
 	task := connect.SinkTask{Pipeline: t.opts.Pipeline, Logger: t.opts.Logger, Ack: t.ack, TopicID: t.topicID}
 	if err := t.opts.Sink.Open(ctx, task); err != nil {

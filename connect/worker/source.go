@@ -91,7 +91,8 @@ func (t *SourceTask) Run(ctx context.Context) (err error) {
 		return connect.Permanent(fmt.Errorf("make a client: %w", err))
 	}
 	defer t.client.Close()
-	t.dead = deadLetters{t.client, t.opts.Errors.DeadLetter, t.opts.Pipeline}
+	t.dead = deadLetters{options: t.opts.Client, topic: t.opts.Errors.DeadLetter, pipeline: t.opts.Pipeline}
+	defer t.dead.close()
 	if err := t.open(ctx); err != nil {
 		return withoutCancel(ctx, err)
 	}

@@ -60,6 +60,9 @@ func (t *SinkTask) transform(ctx context.Context, d delivery, now time.Time) err
 			if err := t.write(ctx, a); err != nil {
 				return err
 			}
+			if err := t.relieve(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
