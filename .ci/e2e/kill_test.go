@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// What a restarted node may take.
+	readyBound     = 2 * time.Second
+	pipelinesBound = 5 * time.Second
+	// longestLife is the longest time between a start and the next kill.
+	longestLife = 3 * time.Second
+)
+
+// TestDemoUnderKills kills the demo at random moments while a client produces, and at last holds everything against what must be there.
+func TestDemoUnderKills(t *testing.T) {
+	kills := 20
+	if testing.Short() {
+		kills = 5
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	n := startDev(t, dir, nil, "--demo")
+	// A client keeps the address it knows, so the node comes back at the same one.
+	n.args = slices.Replace(n.args, slices.Index(n.args, "--listen")+1, slices.Index(n.args, "--listen")+2, n.kafka)
+	p := startAckedProducer(t, n.kafka)
+	replayed := 0
+	for i := range kills {
+		pause(t, time.Duration(random.Int64N(int64(longestLife))))
+		n.kill()
+		began := time.Now()
+		n.start()
+		checkAnswers(t, n, began)
+		eventually(t, pipelinesBound-time.Since(began), func() error { return pipelinesRun(n) })
+		took := time.Since(began)
+		if took > pipelinesBound {
+			t.Errorf("kill %d: pipelines run after %s", i, took)
+		}
+		if strings.Contains(n.log.String(), "msg=recovered") {
+			replayed++
+		}
+	}
+	p.finish()
+	eventually(t, 90*time.Second, func() error { return demoDone(t, n) })
+	p.check()
+	checkFlights(t, n.kafka, atLeastOnce)
+	checkDelays(t, n.kafka, atLeastOnce)
+	checkParquet(t, filepath.Join(dir, "s3"), atLeastOnce)
+	if replayed == 0 {
+		t.Error("no start told what it replayed")
+	}
+	t.Logf("%d kills, %d starts told what they replayed, %d records acknowledged", kills, replayed, len(p.acked))
+}
+
+// pause waits, unless the test ends.
+func pause(t testing.TB, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}
+
+// checkAnswers asserts that a node which was started at began produces and fetches in time; startDev has seen /readyz.
+func checkAnswers(t testing.TB, n *node, began time.Time) {
+	t.Helper()
+	ready := time.Since(began)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"acked": {0: kgo.NewOffset().AtStart()}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "probe", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatalf("produce after the restart: %v", err)
+	}
+	produced := time.Since(began)
+	if err := cl.PollFetches(ctx).Err(); err != nil {
+		t.Fatalf("fetch after the restart: %v", err)
+	}
+	if took := time.Since(began); took > readyBound {
+		t.Errorf("ready after %s, produced after %s, fetched after %s; at most %s", ready, produced, took, readyBound)
+	}
+}
+
+// pipelineStates are the states of the node's pipelines by name.
+func pipelineStates(n *node) (map[string]string, error) {
+	resp, err := http.Get(n.http + "/api/v1/pipelines")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var body struct {
+		Pipelines []struct{ Name, State string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return nil, err
+	}
+	states := map[string]string{}
+	for _, p := range body.Pipelines {
+		states[p.Name] = p.State
+	}
+	return states, nil
+}
+
+// pipelinesRun tells of the first pipeline that neither runs, nor is done, nor waits for one of those.
+func pipelinesRun(n *node) error {
+	states, err := pipelineStates(n)
+	if err != nil {
+		return err
+	}
+	if len(states) == 0 {
+		return fmt.Errorf("no pipelines yet")
+	}
+	for name, state := range states {
+		if !slices.Contains([]string{"running", "done", "waiting"}, state) {
+			return fmt.Errorf("pipeline %s is %s", name, state)
+		}
+	}
+	return nil
+}
+
+// demoDone tells what of the demo is left to do.
+func demoDone(t testing.TB, n *node) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	ends, err := admin.ListEndOffsets(ctx, "delays-daily")
+	if err != nil {
+		return err
+	}
+	windows := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { windows += o.Offset })
+	if windows < originDays {
+		return fmt.Errorf("%d of %d origin-days", windows, originDays)
+	}
+	lags, err := admin.Lag(ctx)
+	if err != nil {
+		return err
+	}
+	if len(lags) < 3 {
+		return fmt.Errorf("%d groups", len(lags))
+	}
+	for group, lag := range lags {
+		if left := lag.Lag.Total(); left != 0 || lag.Error() != nil {
+			return fmt.Errorf("group %s has %d records to go: %v", group, left, lag.Error())
+		}
+	}
+	return nil
+}
+
+// ackedProducer produces numbers and keeps those that were acknowledged.
+type ackedProducer struct {
+	t      testing.TB
+	broker string
+	cl     *kgo.Client
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	mu     sync.Mutex
+	acked  []string
+	failed error
+}
+
+const ackedPartitions = 2
+
+func startAckedProducer(t testing.TB, broker string) *ackedProducer {
+	t.Helper()
+	milldam(t, "topic", "create", "acked", "-p", fmt.Sprint(ackedPartitions), "-b", broker)
+	milldam(t, "topic", "create", "probe", "-b", broker)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &ackedProducer{t: t, broker: broker, cl: cl, stop: cancel}
+	t.Cleanup(func() { cancel(); cl.Close() })
+	p.done.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			cl.Produce(context.Background(), &kgo.Record{Topic: "acked", Partition: int32(i % ackedPartitions), Value: fmt.Appendf(nil, "%09d", i)}, p.answered)
+		}
+	})
+	return p
+}
+
+func (p *ackedProducer) answered(r *kgo.Record, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.failed = err
+		return
+	}
+	p.acked = append(p.acked, string(r.Value))
+}
+
+// finish ends the producer after everything it sent is acknowledged.
+func (p *ackedProducer) finish() {
+	p.t.Helper()
+	p.stop()
+	p.done.Wait()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := p.cl.Flush(ctx); err != nil {
+		p.t.Fatalf("flush the producer: %v", err)
+	}
+	if p.failed != nil {
+		p.t.Errorf("a record was given up: %v", p.failed)
+	}
+}
+
+// check asserts that every acknowledged record is there once, and in order.
+func (p *ackedProducer) check() {
+	p.t.Helper()
+	seen := map[string]int{}
+	last := map[int32]string{}
+	for _, r := range readTopic(p.t, p.broker, "acked") {
+		value := string(r.Value)
+		if seen[value]++; seen[value] > 1 {
+			p.t.Errorf("%s is there twice, again at acked-%d offset %d", value, r.Partition, r.Offset)
+		}
+		if value <= last[r.Partition] && last[r.Partition] != "" {
+			p.t.Errorf("acked-%d: %s comes after %s", r.Partition, value, last[r.Partition])
+		}
+		last[r.Partition] = value
+	}
+	lost := 0
+	for _, value := range p.acked {
+		if seen[value] == 0 {
+			lost++
+		}
+	}
+	if lost > 0 || len(p.acked) == 0 {
+		p.t.Errorf("%d of %d acknowledged records are lost", lost, len(p.acked))
+	}
+}
