@@ -135,7 +135,7 @@ func TestPackagesImportOnlyLowerRows(t *testing.T) {
 var cloudSDKs = []string{"github.com/aws/", "github.com/olivere/elastic"}
 
 // connectorImports is all of the module that a connector may see.
-var connectorImports = []string{"connect", "connect/format", "connect/expression", "core/config"}
+var connectorImports = []string{"connect", "connect/format", "connect/expression", "core/config", "core/vfs"}
 
 func TestBannedImports(t *testing.T) {
 	for pkg, p := range sourcePackages(t) {

@@ -2,6 +2,7 @@ package file
 
 import (
 	"path/filepath"
+	"strings"
 
 	"github.com/milldam/milldam/connect"
 	"github.com/milldam/milldam/core/config"
@@ -9,26 +10,78 @@ import (
 
 // SourceConfig is what `source: file:` takes.
 type SourceConfig struct {
-	Path   string `yaml:"path" required:"true" doc:"the file, or a pattern such as logs/*.ndjson"`
-	Format string `yaml:"format" default:"ndjson" enum:"ndjson,csv" doc:"ndjson: a record a line; csv: a head, then a record a row, as a JSON object of strings"`
-	Read   string `yaml:"read" default:"once" enum:"once,tail" doc:"once: to the end of what is there at the start; tail: and what is appended, and new files"`
+	Path    Paths       `yaml:"path" required:"true" doc:"the files to read: one path or a list of them; * ? and [a-z] stand for parts of a name"`
+	Format  string      `yaml:"format" default:"auto" enum:"auto,ndjson,csv" doc:"ndjson: each line is a value, as it is; csv: each row is an object of text, named by the header line; auto goes by the name's ending"`
+	Read    string      `yaml:"read" default:"once" enum:"once,tail" doc:"once: to the end, then the source is finished; tail: go on with what is appended, through renaming and truncation"`
+	MaxLine config.Size `yaml:"max_line" default:"1MiB" doc:"the longest line or CSV row; a longer one stops the pipeline"`
 }
 
-// Validate checks the pattern.
+// maxMaxLine bounds max_line: a line is held in memory.
+const maxMaxLine = 256 << 20
+
+// Validate checks what single fields cannot.
 func (c *SourceConfig) Validate() error {
-	if _, err := filepath.Match(c.Path, ""); err != nil {
-		return config.Fieldf("path", "%q is no pattern: %v", c.Path, err)
+	for _, path := range c.Path {
+		if path == "" {
+			return config.Fieldf("path", "is empty: name a file")
+		}
+		if _, err := filepath.Match(path, ""); err != nil {
+			return config.Fieldf("path", "%q is no pattern: a [ has no ]", path)
+		}
+	}
+	switch {
+	case len(c.Path) == 0:
+		return config.Fieldf("path", "name one file at least")
+	case c.MaxLine < 1 || c.MaxLine > maxMaxLine:
+		return config.Fieldf("max_line", "must be between 1 byte and %s", config.Size(maxMaxLine))
+	}
+	return nil
+}
+
+// Paths is a path, or a list of paths.
+type Paths []string
+
+// ConfigType names the type.
+func (Paths) ConfigType() string { return "a path or a list of paths" }
+
+// DecodeConfig reads one path, or a list.
+func (p *Paths) DecodeConfig(n config.Node) error {
+	items := []config.Node{n}
+	if n.Kind() == config.List {
+		var errs config.Errors
+		if items, errs = n.Items(); len(errs) > 0 {
+			return errs
+		}
+	}
+	for _, item := range items {
+		path, err := item.Text()
+		if err != nil {
+			return err
+		}
+		*p = append(*p, path)
 	}
 	return nil
 }
 
 // SinkConfig is what `sink: file:` takes.
 type SinkConfig struct {
-	Path string `yaml:"path" required:"true" doc:"the file, which is made when it is not there; its folder too"`
+	Path        string `yaml:"path" required:"true" doc:"the file that values are appended to, one a line; it is made, with its folder, when it is not there"`
+	OnTombstone string `yaml:"on_tombstone" default:"ignore" enum:"ignore,fail" doc:"what a record without a value does: nothing, or it fails"`
+}
+
+// Validate checks what single fields cannot.
+func (c *SinkConfig) Validate() error {
+	switch {
+	case c.Path == "":
+		return config.Fieldf("path", "is empty: name a file")
+	case strings.Contains(c.Path, "${{"):
+		return config.Fieldf("path", "this sink writes one file, the same for all records; the s3 sink divides records by what they hold")
+	}
+	return nil
 }
 
 // Plugin is the file connector.
 func Plugin() connect.Plugin {
-	p := connect.Plugin{Name: "file", Doc: "Lines of files: NDJSON and CSV in, NDJSON out."}
-	return connect.WithSink(connect.WithSource(p, NewSource), NewSink)
+	return connect.WithSink(connect.WithSource(connect.Plugin{Name: "file", Doc: "Files of lines on the machine that runs the pipeline: NDJSON and CSV to read, NDJSON to write."},
+		NewSource), NewSink)
 }

@@ -6,152 +6,196 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
-	"syscall"
+	"slices"
+	"sync"
 
 	"github.com/milldam/milldam/connect"
+	"github.com/milldam/milldam/core/vfs"
 )
+
+// bufferBytes is how many bytes of lines are kept at most before they are written; one batch may exceed it.
+const bufferBytes = 4 << 20
 
 // Sink appends values to a file. See the package comment.
 type Sink struct {
-	config SinkConfig
-	task   connect.SinkTask
-	file   *os.File
-	size   int64
-	buf    bytes.Buffer
+	config   SinkConfig
+	task     connect.SinkTask
+	file     *appendFile
+	lines    []chunk
+	buffered int64
+	next     map[connect.TopicPartition]int64 // to acknowledge once lines are synced
+
+	turn   chan struct{} // held by every method; a channel, since it is held while files are written
+	closed bool
+	once   sync.Once
+}
+
+// chunk is the lines of one batch.
+type chunk struct {
+	part connect.TopicPartition
+	text []byte
 }
 
 // NewSink returns the sink of a configuration.
-func NewSink(c SinkConfig) (connect.Sink, error) { return &Sink{config: c}, nil }
+func NewSink(c SinkConfig) (connect.Sink, error) { return newSink(c, vfs.OS()), nil }
 
-// Open opens the file for writing, and cuts half a line at its end.
-func (s *Sink) Open(_ context.Context, task connect.SinkTask) error {
-	s.task = task
-	dir := filepath.Dir(s.config.Path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return s.explain(err)
-	}
-	var err error
-	if s.file, err = os.OpenFile(s.config.Path, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
-		return s.explain(err)
-	}
-	if err := syncFolder(dir); err != nil {
-		return s.explain(err)
-	}
-	return s.cutHalfLine()
+func newSink(c SinkConfig, fsys vfs.FS) *Sink {
+	return &Sink{config: c, file: &appendFile{fs: fsys, path: c.Path}, next: map[connect.TopicPartition]int64{}, turn: make(chan struct{}, 1)}
 }
 
-// cutHalfLine makes the file end where its last whole line does.
-func (s *Sink) cutHalfLine() error {
-	info, err := s.file.Stat()
+// enter takes the turn; the result gives it back.
+func (s *Sink) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	leave = func() { <-s.turn }
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case s.closed:
+		err = fmt.Errorf("the file sink: %w", os.ErrClosed)
+	default:
+		return leave, nil
+	}
+	leave()
+	return nil, err
+}
+
+// Open makes the file where it is not there, locks it, and cuts half a line off its end.
+func (s *Sink) Open(ctx context.Context, task connect.SinkTask) error {
+	leave, err := s.enter(ctx)
 	if err != nil {
-		return s.explain(err)
+		return err
 	}
-	block := make([]byte, readBufferBytes)
-	for end := info.Size(); end > 0; {
-		start := max(end-int64(len(block)), 0)
-		part := block[:end-start]
-		if _, err := io.ReadFull(io.NewSectionReader(s.file, start, end-start), part); err != nil {
-			return s.explain(err)
-		}
-		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
-			s.size = start + int64(i) + 1
-			break
-		}
-		end = start
-	}
-	if s.size < info.Size() {
-		s.task.Logger.Warn("half a line at the end of the file is cut", "file", s.config.Path, "bytes", info.Size()-s.size)
-		return s.explain(s.file.Truncate(s.size))
-	}
-	return nil
+	defer leave()
+	s.task, s.file.log = task, task.Logger
+	return s.file.open()
 }
 
-var errTombstone = errors.New("a tombstone has no value to write")
+var (
+	errTombstone = errors.New("a record without a value, and on_tombstone is fail")
+	errEmpty     = errors.New("the value is empty: its line would be no record")
+	errLines     = errors.New("the value has line ends and is no JSON, so it does not fit on one line")
+)
 
-// Write appends the batch, syncs and acknowledges it.
-func (s *Sink) Write(_ context.Context, b connect.SinkBatch) error {
-	var failed []connect.RecordError
-	s.buf.Reset()
-	for i := range b.Records {
-		if err := s.add(b.Records[i].Value); err != nil {
-			failed = append(failed, connect.RecordError{Index: i, Outcome: connect.Poison, Err: err})
-		}
+// Write keeps the lines of the batch.
+func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
 	}
-	if s.buf.Len() > 0 {
-		if err := s.append(); err != nil {
+	defer leave()
+	if s.buffered >= bufferBytes { // before the batch is taken over: it comes again after an error
+		if err := s.flush(); err != nil {
 			return err
 		}
+	}
+	text, failed := s.format(b.Records)
+	if len(text) > 0 {
+		s.lines = append(s.lines, chunk{b.TopicPartition, text})
+		s.buffered += int64(len(text))
 	}
 	if len(failed) > 0 {
 		return &connect.BatchError{Records: failed}
 	}
-	s.task.Ack(b.TopicPartition, b.Next)
+	s.next[b.TopicPartition] = b.Next
 	return nil
 }
 
-// add puts a value into the buffer as one line.
-func (s *Sink) add(value []byte) error {
-	if value == nil {
-		return errTombstone
+// format returns the lines of those records that can be written.
+func (s *Sink) format(records []connect.Record) (text []byte, failed []connect.RecordError) {
+	size := 0
+	for i := range records {
+		size += len(records[i].Value) + 1
 	}
-	before := s.buf.Len()
-	if err := json.Compact(&s.buf, value); err != nil {
-		s.buf.Truncate(before)
-		return fmt.Errorf("the value %.60q is no JSON: %w", value, err)
+	text = make([]byte, 0, size)
+	for i := range records {
+		value := records[i].Value
+		var err error
+		switch {
+		case value == nil && s.config.OnTombstone == "fail":
+			err = errTombstone
+		case value == nil:
+			continue
+		case len(value) == 0:
+			err = errEmpty
+		case bytes.IndexByte(value, '\n') >= 0:
+			if value, err = oneLine(value); err != nil {
+				err = errLines
+			}
+		}
+		if err != nil {
+			failed = append(failed, connect.RecordError{Index: i, Outcome: connect.Poison, Err: err})
+			continue
+		}
+		text = append(append(text, value...), '\n')
 	}
-	return s.buf.WriteByte('\n')
+	return text, failed
 }
 
-// append makes the buffer durable at the end of the file, whole or not at all.
-func (s *Sink) append() error {
-	n, err := s.file.WriteAt(s.buf.Bytes(), s.size)
-	if err == nil {
-		err = s.file.Sync()
-	}
-	if err != nil {
-		return errors.Join(s.explain(err), s.file.Truncate(s.size))
-	}
-	s.size += int64(n)
-	return nil
+// oneLine takes the line ends out of JSON.
+func oneLine(value []byte) ([]byte, error) {
+	var out bytes.Buffer
+	err := json.Compact(&out, value)
+	return out.Bytes(), err
 }
 
-// explain adds to an error of the file what to do. What its owner must mend is permanent.
-func (s *Sink) explain(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.EROFS):
-		return connect.Permanent(fmt.Errorf("write %s: %w; let the user that runs milldam write there, or correct sink.file.path", s.config.Path, err))
-	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("write %s: %w; it goes on when there is room again", s.config.Path, err)
-	}
-	return fmt.Errorf("write %s: %w", s.config.Path, err)
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
+// Flush writes and syncs the lines that are kept, for any reason, and acknowledges them.
+func (s *Sink) Flush(ctx context.Context, _ connect.FlushReason) error {
+	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	defer leave()
+	return s.flush()
 }
 
-// Flush has nothing to do: what Write took is written.
-func (s *Sink) Flush(context.Context, connect.FlushReason) error { return nil }
-
-// Buffered is 0: Write keeps nothing.
-func (s *Sink) Buffered() int64 { return 0 }
-
-// Revoke has nothing to forget.
-func (s *Sink) Revoke([]connect.TopicPartition) {}
-
-// Close closes the file.
-func (s *Sink) Close() error {
-	if s.file == nil {
-		return nil
+func (s *Sink) flush() error {
+	if len(s.lines) > 0 {
+		texts := make([][]byte, len(s.lines))
+		for i, l := range s.lines {
+			texts[i] = l.text
+		}
+		if err := s.file.append(texts); err != nil {
+			return err
+		}
+		s.lines, s.buffered = nil, 0
 	}
-	return s.file.Close()
+	for part, next := range s.next {
+		s.task.Ack(part, next)
+	}
+	clear(s.next)
+	return nil
+}
+
+// Buffered is the memory the kept lines take.
+func (s *Sink) Buffered() int64 { return s.buffered }
+
+// Revoke forgets the lines of partitions that belong to another task.
+func (s *Sink) Revoke(parts []connect.TopicPartition) {
+	for _, part := range parts {
+		delete(s.next, part)
+	}
+	s.lines = slices.DeleteFunc(s.lines, func(l chunk) bool {
+		revoked := slices.Contains(parts, l.part)
+		if revoked {
+			s.buffered -= int64(len(l.text))
+		}
+		return revoked
+	})
+}
+
+// Close closes the file. Lines that are kept are forgotten: they were not acknowledged.
+func (s *Sink) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+		s.closed = true
+		err = s.file.close()
+	})
+	return err
 }

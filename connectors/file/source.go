@@ -2,7 +2,6 @@ package file
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,130 +9,152 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/milldam/milldam/connect"
 )
 
-const (
-	// batchRecords and batchBytes bound one batch; whichever comes first.
-	batchRecords = 2000
-	batchBytes   = 1 << 20
-	// lookInterval is how often files that are followed are looked at when they have nothing new.
-	lookInterval = 250 * time.Millisecond
-	// maxOpenFiles bounds how many files are followed at once.
-	maxOpenFiles = 1000
-)
-
 // Source reads files. See the package comment.
 type Source struct {
-	config SourceConfig
-	task   connect.SourceTask
-	known  map[string]position // by name, as stored
-	files  []*tailed
-	read   int64 // bytes of files that are closed
-	turn   int
+	config    SourceConfig
+	limits    limits
+	task      connect.SourceTask
+	positions map[string]position // by path, of what was delivered last
+
+	paths []string // read: once
+	sizes []int64  // of paths, when the source was opened
+	open  *reader  // of paths[0]
+	done  int64    // bytes of files that are read to their end
+	total int64
+
+	follow *follower // read: tail
+
+	turn   chan struct{} // held by Open, Read and the end of Close; a channel, since it is held while files are read
+	closed chan struct{}
+	once   sync.Once
 }
 
 // NewSource returns the source of a configuration.
-func NewSource(c SourceConfig) (connect.Source, error) {
-	return &Source{config: c, known: map[string]position{}}, nil
+func NewSource(c SourceConfig) (connect.Source, error) { return newSource(c), nil }
+
+func newSource(c SourceConfig) *Source {
+	return &Source{config: c, limits: limits{chunkBytes: chunkBytes, batchRecords: batchRecords, lineBytes: int(c.MaxLine)},
+		turn: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Open opens the files that are there.
+// Open finds the files and checks that they can be read.
 func (s *Source) Open(_ context.Context, task connect.SourceTask) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.task = task
-	for name, text := range task.Positions {
-		p, err := parsePosition(text)
-		if err != nil {
-			return connect.Permanent(fmt.Errorf("%s: %w", name, err))
-		}
-		s.known[name] = p
-	}
-	if err := s.look(); err != nil {
+	var err error
+	if s.positions, err = parsePositions(task.Positions); err != nil {
 		return err
 	}
-	if len(s.files) == 0 && s.config.Read == "once" {
-		return connect.Permanent(fmt.Errorf("no file matches %s: correct source.file.path, which is relative to the folder where milldam was started", s.config.Path))
+	if s.config.Read == "tail" {
+		s.follow = newFollower(s.config, s.limits, task.Logger, s.positions)
+		return s.follow.begin()
 	}
-	return nil
-}
-
-// look opens files that match and are not open yet.
-func (s *Source) look() error {
-	names, err := filepath.Glob(s.config.Path)
-	if err != nil {
-		return connect.Permanent(fmt.Errorf("source.file.path %q: %w", s.config.Path, err))
+	if s.paths, err = expand(s.config.Path); err != nil {
+		return err
 	}
-	for _, name := range names {
-		if name, err = filepath.Abs(name); err != nil {
-			return err
-		}
-		if s.isOpen(name) {
-			continue
-		}
-		if len(s.files) == maxOpenFiles {
-			return connect.Permanent(fmt.Errorf("more than %d files match %s: narrow source.file.path", maxOpenFiles, s.config.Path))
-		}
-		t, err := openFile(name, s.config.Format == "csv", s.positions(name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since
-		}
+	for _, path := range s.paths {
+		size, err := s.check(path)
 		if err != nil {
-			return connect.Permanent(fmt.Errorf("%w: let the user that runs milldam read it, or correct source.file.path", err))
+			return explainOpen(path, err)
 		}
-		if old, known := s.known[name]; known && t.offset == 0 && old.Offset > 0 {
-			s.task.Logger.Warn("the file is not the one that was read before, so it is read from its beginning", "file", name)
-		}
-		s.files = append(s.files, t)
+		s.sizes = append(s.sizes, size)
+		s.total += size
 	}
 	return nil
 }
 
-// isOpen tells whether the file is open, under this name or under that which it had before it was renamed.
-func (s *Source) isOpen(name string) bool {
-	info, err := os.Stat(name)
-	return slices.ContainsFunc(s.files, func(t *tailed) bool { return t.name == name || err == nil && t.is(info) })
+// check opens a file to see that it can be, and returns its size.
+func (s *Source) check(path string) (int64, error) {
+	r, err := openReader(path, s.config.Format, s.limits)
+	if err != nil {
+		return 0, err
+	}
+	return r.info.Size(), r.file.Close()
 }
 
-// positions lists the stored position of name first, then those of other names, one of which it may have had before it was renamed.
-func (s *Source) positions(name string) []position {
-	var all []position
-	if p, ok := s.known[name]; ok {
-		all = append(all, p)
-	}
-	for other, p := range s.known {
-		if other != name && p.Offset > 0 && p.Head > 0 {
-			all = append(all, p)
+// expand returns the files that patterns stand for, sorted within each, every file once. A name that is there is no pattern.
+func expand(patterns []string) ([]string, error) {
+	var paths []string
+	for _, pattern := range patterns {
+		found := []string{filepath.Clean(pattern)}
+		if _, err := os.Stat(pattern); err != nil && strings.ContainsAny(pattern, "*?[") {
+			var bad error
+			if found, bad = filepath.Glob(pattern); bad != nil {
+				return nil, connect.Permanent(fmt.Errorf("%q is no pattern: %w", pattern, bad))
+			}
+			found = slices.DeleteFunc(found, func(path string) bool {
+				info, err := os.Stat(path)
+				return err == nil && !info.Mode().IsRegular()
+			})
+			if len(found) == 0 {
+				return nil, connect.Permanent(fmt.Errorf("no file is called %s%s; correct path, or set read: tail to wait for one", pattern, whence(pattern)))
+			}
+		}
+		for _, path := range found {
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
 		}
 	}
-	return all
+	return paths, nil
 }
 
-// Read returns the next records of one file; io.EOF when all files are read once.
+// whence says where a relative path was looked for.
+func whence(path string) string {
+	if filepath.IsAbs(path) {
+		return ""
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	return " in " + dir
+}
+
+// explainOpen says what to do about a file that cannot be opened. It is for the owner to mend.
+func explainOpen(path string, err error) error {
+	switch {
+	case errors.Is(err, connect.ErrPermanent):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return connect.Permanent(fmt.Errorf("there is no file %s%s; correct path, or set read: tail to wait for it", path, whence(path)))
+	case errors.Is(err, fs.ErrPermission):
+		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam read it", err))
+	}
+	return connect.Permanent(err)
+}
+
+var errClosed = fmt.Errorf("the file source: %w", os.ErrClosed)
+
+// Read returns the next lines of one file.
 func (s *Source) Read(ctx context.Context) (connect.SourceBatch, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-s.closed:
+		return connect.SourceBatch{}, errClosed
+	}
 	for {
-		for range s.files {
-			s.turn %= len(s.files)
-			b, ended, err := s.batch(s.files[s.turn])
-			if err != nil {
-				return connect.SourceBatch{}, err
-			}
-			if ended {
-				if err := s.leave(s.turn); err != nil {
-					return connect.SourceBatch{}, err
-				}
-			} else if s.config.Read == "tail" {
-				s.turn++
-			}
-			if len(b.Records) > 0 {
-				return b, nil
-			}
+		select {
+		case <-s.closed:
+			return connect.SourceBatch{}, errClosed
+		case <-ctx.Done():
+			return connect.SourceBatch{}, ctx.Err()
+		default:
 		}
-		if s.config.Read == "once" {
-			if len(s.files) == 0 {
-				return connect.SourceBatch{}, io.EOF
-			}
+		b, ready, err := s.next()
+		if ready || err != nil {
+			return b, err
+		}
+		if s.follow == nil {
 			continue
 		}
 		if err := s.wait(ctx); err != nil {
@@ -142,89 +163,92 @@ func (s *Source) Read(ctx context.Context) (connect.SourceBatch, error) {
 	}
 }
 
-// leave closes a file that is read.
-func (s *Source) leave(i int) error {
-	t := s.files[i]
-	s.read += t.offset
-	s.files = slices.Delete(s.files, i, i+1)
-	return t.file.Close()
-}
-
-// wait passes the time until files are looked at again, and opens those that are new.
-func (s *Source) wait(ctx context.Context) error {
-	timer := time.NewTimer(lookInterval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+// next returns a batch if one is there.
+func (s *Source) next() (b connect.SourceBatch, ready bool, err error) {
+	if s.follow != nil {
+		return s.follow.next()
 	}
-	return s.look()
+	return s.nextOnce()
 }
 
-// batch reads what there is of one file; ended tells that nothing will come any more.
-func (s *Source) batch(t *tailed) (b connect.SourceBatch, ended bool, err error) {
-	once := s.config.Read == "once"
-	size := 0
-	for len(b.Records) < batchRecords && size < batchBytes {
-		value, err := t.next(once || t.last)
-		if errors.Is(err, io.EOF) {
-			if ended, err = s.finished(t); err != nil {
-				return b, false, err
-			}
-			break
+// nextOnce returns the next batch of files that are read once, one after the other.
+func (s *Source) nextOnce() (b connect.SourceBatch, ready bool, err error) {
+	if len(s.paths) == 0 {
+		return b, false, io.EOF
+	}
+	if s.open == nil {
+		if err := s.openFirst(); err != nil {
+			return b, false, err
 		}
-		if err != nil {
-			if len(b.Records) > 0 {
-				break // what was read goes first; the error comes again
-			}
-			return b, false, connect.Permanent(fmt.Errorf("%s: %w", t.name, err))
-		}
-		size += len(value)
-		b.Records = append(b.Records, connect.Record{Value: value})
+	}
+	b, err = s.open.batch(true)
+	if errors.Is(err, errShorter) {
+		err = connect.Permanent(fmt.Errorf("%w; start the pipeline again, then it is read from its start", err))
+	}
+	if err != nil {
+		return b, false, err
 	}
 	if len(b.Records) == 0 {
-		return b, ended, nil
+		err := s.open.file.Close()
+		s.done += s.sizes[0]
+		s.open, s.paths, s.sizes = nil, s.paths[1:], s.sizes[1:]
+		return b, false, err
 	}
-	p, err := t.position()
+	b.Done = s.done + min(s.open.offset, s.sizes[0]) // it may have grown
+	b.Total = s.total
+	return b, true, nil
+}
+
+// openFirst opens paths[0] and goes to where it was left.
+func (s *Source) openFirst() error {
+	path := s.paths[0]
+	r, err := openReader(path, s.config.Format, s.limits)
 	if err != nil {
-		return connect.SourceBatch{}, false, err
+		return explainOpen(path, err)
 	}
-	s.known[t.name] = p
-	b.Partition = t.name
-	if b.Position, err = json.Marshal(p); err != nil {
-		return connect.SourceBatch{}, false, err
+	if p, known := s.positions[path]; known {
+		same, err := p.matches(r.file)
+		if err == nil && same {
+			err = r.resume(p)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("look for the position in %s: %w", path, err), r.file.Close())
+		}
+		if !same {
+			s.task.Logger.Warn("the file is not the one that was read before, or was changed: it is read from its start", "path", path)
+		}
 	}
-	b.Done = s.read
-	for _, f := range s.files {
-		b.Done += f.offset
-		b.Total += f.size()
-	}
-	b.Total += s.read
-	return b, ended, nil
+	s.open = r
+	return nil
 }
 
-// finished tells at a file's end whether nothing will come any more.
-func (s *Source) finished(t *tailed) (bool, error) {
-	if s.config.Read == "once" || t.last {
-		return true, nil
-	}
-	replaced, err := t.replaced()
-	if err != nil || !replaced {
-		return false, err
-	}
-	// What was written to it before it was replaced is read to its last byte, be it the end of a line or not.
-	t.last = true
-	s.task.Logger.Info("another file has the name now; the one before is read to its end", "file", t.name)
-	return false, nil
-}
-
-// Close closes the files.
+// Close releases the files; a Read that waits returns.
 func (s *Source) Close() error {
 	var err error
-	for _, t := range s.files {
-		err = errors.Join(err, t.file.Close())
-	}
-	s.files = nil
+	s.once.Do(func() {
+		close(s.closed)
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+		if s.open != nil {
+			err = s.open.file.Close()
+		}
+		if s.follow != nil {
+			err = errors.Join(err, s.follow.close())
+		}
+	})
 	return err
+}
+
+// wait waits until it is time to look for more.
+func (s *Source) wait(ctx context.Context) error {
+	timer := time.NewTimer(pollInterval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closed:
+		return errClosed
+	}
 }
