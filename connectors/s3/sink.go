@@ -34,7 +34,7 @@ type Sink struct {
 type progress struct {
 	next, acked int64
 	newest      time.Time             // of its records, for late ones
-	failed      []connect.RecordError // of the last batch, for when it is tried again
+	failed      []connect.RecordError // of the last batch, until they are reported
 }
 
 // New returns the sink of a configuration.
@@ -71,6 +71,8 @@ func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
 	err := s.upload(ctx, func(o *object) bool { return o.full(s.config.Rotate) })
 	if err == nil && len(p.failed) > 0 {
 		err = &connect.BatchError{Records: p.failed}
+		p.failed = nil // the worker takes care of them, and calls again
+		return err
 	}
 	s.ack(b.TopicPartition)
 	return err
