@@ -21,7 +21,7 @@ type Options struct {
 
 // New returns a client; extra options are applied last.
 func New(o Options, extra ...kgo.Opt) (*kgo.Client, error) {
-	opts := []kgo.Opt{}
+	opts := []kgo.Opt{kgo.MetadataMinAge(metadataMinAge)}
 	if len(o.Brokers) > 0 {
 		opts = append(opts, kgo.SeedBrokers(o.Brokers...))
 	}
@@ -33,6 +33,10 @@ func New(o Options, extra ...kgo.Opt) (*kgo.Client, error) {
 	}
 	return kgo.NewClient(append(opts, extra...)...)
 }
+
+// metadataMinAge is how old a client's knowledge of topics must be before it asks again. The library's own 5 s would be the longest part of
+// the first write to a topic that was just made.
+const metadataMinAge = 250 * time.Millisecond
 
 // NewAdmin returns an admin client.
 func NewAdmin(o Options) (*kadm.Client, error) {
