@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/milldam/milldam/connect"
@@ -13,40 +15,58 @@ import (
 )
 
 const (
-	// batchRecords bounds one batch.
+	// batchRecords bounds one batch by records, batchBytes by their values.
 	batchRecords = 1000
+	batchBytes   = 1 << 20
 	// batchInterval is how much time's worth of records makes a batch where the rate is high.
 	batchInterval = 10 * time.Millisecond
-	// maxBehind is how much time's worth of records is made up for when those before were written slowly.
+	// maxBehind is how much time's worth of records is made up for when those before were taken slowly.
 	maxBehind = time.Second
 )
 
 // Source makes up records. See the package comment.
 type Source struct {
-	config  Config
-	count   int64     // records made
-	began   time.Time // when record base was due
-	base    int64
-	random  *rand.PCG
-	message *expression.Message
+	config       Config
+	batchRecords int64
+	count        int64     // records made
+	began        time.Time // when record base was due
+	base         int64
+	random       *rand.PCG
+	message      *expression.Message
+
+	closed chan struct{}
+	once   sync.Once
 }
 
 // New returns the source of a configuration.
-func New(c Config) (connect.Source, error) {
-	s := &Source{config: c, random: rand.NewPCG(c.Seed, 0)}
-	s.message = expression.NewMessage(&expression.Runtime{Now: time.Now, Rand: rand.New(s.random)})
-	return s, nil
+func New(c Config) (connect.Source, error) { return newSource(c), nil }
+
+func newSource(c Config) *Source {
+	random := rand.NewPCG(c.Seed, 0)
+	return &Source{config: c, batchRecords: batchRecords, random: random, closed: make(chan struct{}),
+		message: expression.NewMessage(&expression.Runtime{Now: time.Now, Rand: rand.New(random)})}
 }
 
 // partition names the one sequence there is.
 const partition = "records"
 
+// position is how many records were made, as it is stored.
+type position struct {
+	Version int   `json:"version"`
+	Count   int64 `json:"count"`
+}
+
+// positionVersion is the version that is written.
+const positionVersion = 1
+
 // Open goes on behind the last record that was delivered.
 func (s *Source) Open(_ context.Context, task connect.SourceTask) error {
 	if text, stored := task.Positions[partition]; stored {
-		if err := json.Unmarshal(text, &s.count); err != nil {
-			return connect.Permanent(fmt.Errorf("the stored position %.40q is no number: %w", text, err))
+		var p position
+		if err := json.Unmarshal(text, &p); err != nil || p.Version != positionVersion || p.Count < 0 {
+			return connect.Permanent(fmt.Errorf("the stored position %.80q is none that this version knows; a pipeline of another name begins anew", text))
 		}
+		s.count = p.Count
 	}
 	s.began, s.base = time.Now(), s.count
 	return nil
@@ -58,65 +78,70 @@ func (s *Source) Read(ctx context.Context) (connect.SourceBatch, error) {
 	if err != nil {
 		return connect.SourceBatch{}, err
 	}
-	b := connect.SourceBatch{Partition: partition, Records: make([]connect.Record, n), Total: s.config.Count}
-	for i := range b.Records {
-		if b.Records[i], err = s.record(); err != nil {
-			return connect.SourceBatch{}, connect.Permanent(fmt.Errorf("source.generate.value: %w", err))
+	b := connect.SourceBatch{Partition: partition, Total: s.config.Count}
+	for size := 0; int64(len(b.Records)) < n && size < batchBytes; {
+		r, err := s.record(s.count + int64(len(b.Records)))
+		if err != nil {
+			return connect.SourceBatch{}, connect.Permanent(fmt.Errorf("source.generate.value.%w", err))
 		}
-		s.count++
+		size += len(r.Value)
+		b.Records = append(b.Records, r)
 	}
+	s.count += int64(len(b.Records))
 	b.Done = s.count
-	b.Position, err = json.Marshal(s.count)
+	b.Position, err = json.Marshal(position{positionVersion, s.count})
 	return b, err
 }
 
-// due is the number of records that may be made now, at least 1.
+// due waits until a record is due, and returns how many are by now.
 func (s *Source) due(ctx context.Context) (int64, error) {
-	most := int64(batchRecords)
+	most := s.batchRecords
 	if s.config.Count > 0 {
 		most = min(most, s.config.Count-s.count)
 	}
 	if most <= 0 {
 		return 0, io.EOF
 	}
-	rate := float64(s.config.Rate)
-	if wait := time.Until(s.at(s.count + 1)); wait > 0 {
-		timer := time.NewTimer(max(wait, batchInterval))
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-timer.C:
+	var wait time.Duration
+	if s.config.Rate > 0 {
+		if wait = time.Until(s.at(s.count + 1)); wait < -maxBehind {
+			s.began, s.base = time.Now().Add(-maxBehind), s.count
 		}
-	} else if wait < -maxBehind {
-		s.began, s.base = time.Now().Add(-maxBehind), s.count
 	}
-	passed := s.base + int64(time.Since(s.began).Seconds()*rate) - s.count
+	if wait > 0 {
+		wait = max(wait, batchInterval)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-s.closed:
+		return 0, fmt.Errorf("the generate source: %w", os.ErrClosed)
+	case <-timer.C:
+	}
+	if s.config.Rate == 0 {
+		return most, nil
+	}
+	passed := s.base + int64(time.Since(s.began).Seconds()*float64(s.config.Rate)) - s.count
 	return min(max(passed, 1), most), nil
 }
 
-// at is when the n-th record is due.
+// at is when n records are due.
 func (s *Source) at(n int64) time.Time {
 	return s.began.Add(time.Duration(float64(n-s.base) / float64(s.config.Rate) * float64(time.Second)))
 }
 
-func (s *Source) record() (connect.Record, error) {
-	s.random.Seed(s.config.Seed, uint64(s.count))
-	r := connect.Record{Offset: s.count, Timestamp: time.Now()}
-	s.message.Reset(r)
-	fields := s.config.Value
-	values := make(map[string]any, len(fields.names))
-	for i, t := range fields.templates {
-		v, err := t.Eval(s.message)
-		if err != nil {
-			return r, fmt.Errorf("%s: %w", fields.names[i], err)
-		}
-		values[fields.names[i]] = v
-	}
-	var err error
-	r.Value, err = expression.AppendObject(nil, values, fields.names)
-	return r, err
+// record makes record n. Its chance starts from the seed and n, so that it is the same whatever was made before it.
+func (s *Source) record(n int64) (connect.Record, error) {
+	s.random.Seed(s.config.Seed, uint64(n))
+	s.message.Reset(connect.Record{Offset: n, Timestamp: time.Now()})
+	value, err := s.config.Value.append(nil, s.message)
+	return connect.Record{Value: value, Timestamp: s.message.Record.Timestamp}, err
 }
 
-// Close has nothing to release.
-func (s *Source) Close() error { return nil }
+// Close ends a Read that waits.
+func (s *Source) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
