@@ -1,13 +1,12 @@
 package stdout
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"syscall"
 
 	"github.com/milldam/milldam/connect"
 )
@@ -27,7 +26,7 @@ type Sink struct {
 	config Config
 	out    io.Writer
 	task   connect.SinkTask
-	buf    bytes.Buffer
+	left   chan error // of a write that goes on although its Write returned
 }
 
 // New returns a sink that prints to out.
@@ -39,70 +38,58 @@ func (s *Sink) Open(_ context.Context, task connect.SinkTask) error {
 	return nil
 }
 
-// line is a record as the format json prints it. Value is JSON where the record's is, else text.
-type line struct {
-	Topic     string            `json:"topic"`
-	Partition int32             `json:"partition"`
-	Offset    int64             `json:"offset"`
-	Timestamp time.Time         `json:"timestamp"`
-	Key       *string           `json:"key"`
-	Value     any               `json:"value"`
-	Headers   map[string]string `json:"headers,omitempty"`
-}
-
 // Write prints the batch.
-func (s *Sink) Write(_ context.Context, b connect.SinkBatch) error {
-	s.buf.Reset()
-	for i := range b.Records {
-		if err := s.add(&b.Records[i]); err != nil {
+func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
+	if s.left != nil {
+		// What it printed comes again with the batch: it was not acknowledged.
+		if err := s.wait(ctx, s.left); err != nil {
 			return err
 		}
+		s.left = nil
 	}
-	if _, err := s.out.Write(s.buf.Bytes()); err != nil {
-		return connect.Permanent(fmt.Errorf("write to standard output: %w", err))
+	var text []byte
+	for i := range b.Records {
+		var err error
+		if text, err = s.appendLine(text, &b.Records[i]); err != nil {
+			return fmt.Errorf("print %s-%d at offset %d: %w", b.Topic, b.Partition, b.Records[i].Offset, err)
+		}
+	}
+	if len(text) > 0 {
+		done := make(chan error, 1) // the write can leave its result although nobody waits for it
+		go func() {
+			_, err := s.out.Write(text)
+			done <- err
+		}()
+		if err := s.wait(ctx, done); err != nil {
+			return err
+		}
 	}
 	s.task.Ack(b.TopicPartition, b.Next)
 	return nil
 }
 
-func (s *Sink) add(r *connect.Record) error {
-	switch s.config.Format {
-	case "json":
-		text, err := json.Marshal(asLine(r))
-		if err != nil {
-			return fmt.Errorf("print %s-%d at offset %d: %w", r.Topic, r.Partition, r.Offset, err)
-		}
-		s.buf.Write(text)
-	case "key-value":
-		s.buf.Write(r.Key)
-		s.buf.WriteByte('\t')
-		s.buf.Write(r.Value)
-	default:
-		s.buf.Write(r.Value)
+// wait waits for a write, or leaves it to itself when ctx ends.
+func (s *Sink) wait(ctx context.Context, done chan error) error {
+	select {
+	case err := <-done:
+		s.left = nil
+		return explain(err)
+	case <-ctx.Done():
+		s.left = done
+		return ctx.Err()
 	}
-	return s.buf.WriteByte('\n')
 }
 
-func asLine(r *connect.Record) line {
-	l := line{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UTC()}
-	if r.Key != nil {
-		key := string(r.Key)
-		l.Key = &key
-	}
+func explain(err error) error {
 	switch {
-	case r.Value == nil:
-	case json.Valid(r.Value):
-		l.Value = json.RawMessage(r.Value)
-	default:
-		l.Value = string(r.Value)
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, os.ErrClosed):
+		return connect.Permanent(fmt.Errorf("write to standard output: %w; who read it is gone", err))
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("write to standard output: %w; make room there, and it goes on by itself", err)
 	}
-	for _, h := range r.Headers {
-		if l.Headers == nil {
-			l.Headers = map[string]string{}
-		}
-		l.Headers[h.Key] = string(h.Value)
-	}
-	return l
+	return connect.Permanent(fmt.Errorf("write to standard output: %w", err))
 }
 
 // Flush has nothing to do: what Write took is printed.
