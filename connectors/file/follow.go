@@ -30,7 +30,7 @@ type follower struct {
 	limits    limits
 	log       *slog.Logger
 	positions map[string]position // by path, of what was delivered last
-	stored    map[string]position // while the source opens: what positions was then
+	displaced map[string]position // while the source opens: positions of files that are no longer at their paths
 	files     []*followed
 	turn      int // of files, whose turn it is to deliver
 	scanned   time.Time
@@ -53,17 +53,42 @@ func newFollower(c SourceConfig, l limits, log *slog.Logger, positions map[strin
 
 // begin opens what is there, and takes up files that were renamed while nobody followed them.
 func (f *follower) begin() error {
-	f.stored = maps.Clone(f.positions)
-	defer func() { f.stored = nil }()
+	stored := maps.Clone(f.positions)
+	f.displaced = map[string]position{}
+	defer func() { f.displaced = nil }()
+	for path, p := range stored {
+		inPlace, err := f.inPlace(path, p)
+		if err != nil {
+			return err
+		}
+		if !inPlace {
+			f.displaced[path] = p
+		}
+	}
 	if err := f.scan(); err != nil {
 		return err
 	}
-	for _, path := range slices.Sorted(maps.Keys(f.stored)) {
-		if err := f.takeUp(path, f.stored[path]); err != nil {
+	for _, path := range slices.Sorted(maps.Keys(stored)) {
+		var err error
+		if _, displaced := f.displaced[path]; displaced {
+			err = f.takeUp(path, stored[path])
+		} else {
+			_, err = f.takeUpAt(path, stored[path]) // it was renamed before, and is in no pattern
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inPlace tells whether the file of a position is still at its path.
+func (f *follower) inPlace(path string, p position) (bool, error) {
+	r, err := openReader(path, f.config.Format, f.limits)
+	if err != nil {
+		return false, nil // the scan tells about it where it matters
+	}
+	return p.isOf(r), r.file.Close()
 }
 
 // next returns a batch if one is there; files take turns.
@@ -301,7 +326,7 @@ func (f *follower) known(r *reader) *position {
 		return &p
 	}
 	var best *position
-	for path, p := range f.stored {
+	for path, p := range f.displaced {
 		if filepath.Dir(path) == filepath.Dir(r.path) && p.Offset > 0 && (best == nil || p.Offset > best.Offset) && p.isOf(r) {
 			best = &p
 		}
@@ -339,28 +364,34 @@ func (f *follower) takeUp(path string, p position) error {
 	}
 	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	var failed error
-	f.siblings(path, func(name string, info os.FileInfo) bool {
-		if !strings.HasPrefix(filepath.Base(name), stem) || info.Size() <= p.Offset ||
-			slices.ContainsFunc(f.files, func(file *followed) bool { return os.SameFile(info, file.info) }) {
+	f.siblings(path, func(name string, _ os.FileInfo) bool {
+		if !strings.HasPrefix(filepath.Base(name), stem) {
 			return false
 		}
-		r, err := openReader(name, f.config.Format, f.limits)
-		if err != nil {
-			return false // it is only one of those it might be
-		}
-		if !p.isOf(r) {
-			failed = r.file.Close()
-			return failed != nil
-		}
-		if failed = f.add(r, &p); failed == nil {
-			last := len(f.files) - 1
-			taken := f.files[last]
-			taken.away = time.Now()
-			f.files, f.turn = slices.Insert(f.files[:last:last], 0, taken), 0
-		}
-		return true
+		var taken bool
+		taken, failed = f.takeUpAt(name, p)
+		return taken || failed != nil
 	})
 	return failed
+}
+
+// takeUpAt follows the file at path as one that was renamed, if p is a position in it, it is not followed, and there is more in it.
+func (f *follower) takeUpAt(path string, p position) (taken bool, err error) {
+	r, err := openReader(path, f.config.Format, f.limits)
+	if err != nil {
+		return false, nil // it is only one of those it might be
+	}
+	if r.info.Size() <= p.Offset || slices.ContainsFunc(f.files, func(file *followed) bool { return os.SameFile(r.info, file.info) }) || !p.isOf(r) {
+		return false, r.file.Close()
+	}
+	if err := f.add(r, &p); err != nil {
+		return false, err
+	}
+	last := len(f.files) - 1
+	file := f.files[last]
+	file.away = time.Now()
+	f.files, f.turn = slices.Insert(f.files[:last:last], 0, file), 0
+	return true, nil
 }
 
 // drop closes a file that is read to its end.
