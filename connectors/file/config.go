@@ -11,7 +11,7 @@ import (
 // SourceConfig is what `source: file:` takes.
 type SourceConfig struct {
 	Path    Paths       `yaml:"path" required:"true" doc:"the files to read: one path or a list of them; * ? and [a-z] stand for parts of a name"`
-	Format  string      `yaml:"format" default:"auto" enum:"auto,ndjson,csv" doc:"ndjson: each line is a value, as it is; csv: each row is an object of text, named by the header line; auto goes by the name's ending"`
+	Format  string      `yaml:"format" default:"auto" enum:"auto,ndjson,csv" doc:"ndjson: each line is a value, as it is; csv: each row is an object of text, named by the header line; auto: csv where the name has .csv in it"`
 	Read    string      `yaml:"read" default:"once" enum:"once,tail" doc:"once: to the end, then the source is finished; tail: go on with what is appended, through renaming and truncation"`
 	MaxLine config.Size `yaml:"max_line" default:"1MiB" doc:"the longest line or CSV row; a longer one stops the pipeline"`
 }

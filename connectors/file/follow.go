@@ -346,7 +346,10 @@ func (f *follower) add(r *reader, from *position) error {
 	}
 	file := &followed{reader: r}
 	if from == nil {
-		delete(f.positions, r.path) // of a file before it
+		if _, before := f.positions[r.path]; before {
+			f.log.Info("another file has the name now: it is read from its start", "path", r.path)
+			delete(f.positions, r.path)
+		}
 	} else {
 		if err := r.resume(*from); err != nil {
 			return errors.Join(err, r.file.Close())

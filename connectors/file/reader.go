@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/milldam/milldam/connect"
 )
@@ -41,6 +42,11 @@ type reader struct {
 // byteOrderMark stands at the start of files from some editors and spreadsheets.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
+// isCSV tells whether a file is CSV. By its name it is where that has .csv in it, as a.csv and the a.csv.1 it is renamed to.
+func isCSV(path, format string) bool {
+	return format == "csv" || format == "auto" && strings.Contains(filepath.Base(path), ".csv")
+}
+
 // openReader opens a regular file.
 func openReader(path, format string, l limits) (*reader, error) {
 	info, err := os.Stat(path) // before opening it: that would wait for ever on a named pipe
@@ -58,7 +64,7 @@ func openReader(path, format string, l limits) (*reader, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	r := &reader{path: path, file: f, info: info, limits: l}
-	if format == "csv" || format == "auto" && filepath.Ext(path) == ".csv" {
+	if isCSV(path, format) {
 		r.csv = &csvRows{}
 	}
 	return r, nil

@@ -80,25 +80,29 @@ func (s *Source) check(path string) (int64, error) {
 	return r.info.Size(), r.file.Close()
 }
 
-// expand returns the files that patterns stand for, sorted within each, every file once. A name that is there is no pattern.
+// expand returns the absolute paths that patterns stand for, sorted within each, every file once. A name that is there is no pattern.
 func expand(patterns []string) ([]string, error) {
 	var paths []string
 	for _, pattern := range patterns {
-		found := []string{filepath.Clean(pattern)}
+		found := []string{pattern}
 		if _, err := os.Stat(pattern); err != nil && strings.ContainsAny(pattern, "*?[") {
-			var bad error
-			if found, bad = filepath.Glob(pattern); bad != nil {
-				return nil, connect.Permanent(fmt.Errorf("%q is no pattern: %w", pattern, bad))
+			if found, err = filepath.Glob(pattern); err != nil {
+				return nil, connect.Permanent(fmt.Errorf("%q is no pattern: %w", pattern, err))
 			}
 			found = slices.DeleteFunc(found, func(path string) bool {
 				info, err := os.Stat(path)
 				return err == nil && !info.Mode().IsRegular()
 			})
 			if len(found) == 0 {
-				return nil, connect.Permanent(fmt.Errorf("no file is called %s%s; correct path, or set read: tail to wait for one", pattern, whence(pattern)))
+				return nil, missing(pattern)
 			}
 		}
 		for _, path := range found {
+			// Positions are stored by absolute path: a relative one is another file when the pipeline is started elsewhere.
+			path, err := filepath.Abs(path)
+			if err != nil {
+				return nil, err
+			}
 			if !slices.Contains(paths, path) {
 				paths = append(paths, path)
 			}
@@ -107,16 +111,13 @@ func expand(patterns []string) ([]string, error) {
 	return paths, nil
 }
 
-// whence says where a relative path was looked for.
-func whence(path string) string {
-	if filepath.IsAbs(path) {
-		return ""
+// missing is the error for a file, or for all files of a pattern, that are not there. Abs fails where there is no working folder: then the path
+// as it is written says as much.
+func missing(path string) error {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
 	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	return " in " + dir
+	return connect.Permanent(fmt.Errorf("there is no file %s; correct path, or set read: tail to wait for it", path))
 }
 
 // explainOpen says what to do about a file that cannot be opened. It is for the owner to mend.
@@ -125,7 +126,7 @@ func explainOpen(path string, err error) error {
 	case errors.Is(err, connect.ErrPermanent):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return connect.Permanent(fmt.Errorf("there is no file %s%s; correct path, or set read: tail to wait for it", path, whence(path)))
+		return missing(path)
 	case errors.Is(err, fs.ErrPermission):
 		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam read it", err))
 	}

@@ -196,7 +196,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		pattern string
 		want    string
 	}{
-		"missing":          {func(*folder) {}, "a.csv", "set read: tail to wait"},
+		"missing":          {func(*folder) {}, "a.csv", "a.csv; correct path, or set read: tail to wait"},
 		"pattern for none": {func(*folder) {}, "*.csv", "set read: tail to wait"},
 		"folder":           {func(f *folder) { f.write("b", "") }, ".", "is a folder; name the files"},
 	} {
@@ -215,6 +215,25 @@ func TestPermissionSaysWhatToDo(t *testing.T) {
 	err := explainOpen("/x/a.log", &os.PathError{Op: "open", Path: "/x/a.log", Err: os.ErrPermission})
 	if !errors.Is(err, connect.ErrPermanent) || err.Error() != "open /x/a.log: permission denied; let the user that runs milldam read it" {
 		t.Error(err)
+	}
+}
+
+func TestRelativePathsAreStoredAbsolute(t *testing.T) {
+	f := newFolder(t)
+	t.Chdir(f.dir)
+	f.write("a.log", "1\n")
+	for _, pattern := range []string{"a.log", "./*.log"} {
+		s := newSource(sourceConfig(t, "path: "+pattern))
+		if err := s.Open(t.Context(), connect.SourceTask{}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Read(t.Context())
+		if err != nil || b.Partition != f.path("a.log") {
+			t.Errorf("%s: partition %q, %v", pattern, b.Partition, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -323,6 +342,30 @@ func TestTail(t *testing.T) {
 			f.append("a.log.1", "late\n")
 			f.append("a.log", "5\n")
 			read("late", "5")
+		}},
+		"CSV renamed, a new one at its place": {"a.csv", func(f *folder, read func(...string)) {
+			f.append("a.csv", "a\n1\n2\n")
+			read(`{"a":"1"}`, `{"a":"2"}`)
+			f.append("a.csv", "3\n")
+			f.rename("a.csv", "a.csv.1")
+			f.append("a.csv", "b,c\n4,5\n")
+			read(`{"a":"3"}`, `{"b":"4","c":"5"}`)
+		}},
+		"renamed twice": {"a.log", func(f *folder, read func(...string)) {
+			f.append("a.log", "1\n")
+			read("1")
+			f.append("a.log", "2\n")
+			f.rename("a.log", "a.log.1")
+			f.rename("a.log.1", "a.log.2")
+			f.append("a.log.1", "never followed\n")
+			f.append("a.log", "3\n")
+			read("2", "3")
+		}},
+		"files that begin alike": {"*.log", func(f *folder, read func(...string)) {
+			f.append("a.log", "1\n2\n")
+			read("1", "2")
+			f.append("b.log", "1\n2\n3\n")
+			read("1", "2", "3")
 		}},
 		"renamed within the pattern": {"a.log*", func(f *folder, read func(...string)) {
 			f.append("a.log", "1\n2\n")
