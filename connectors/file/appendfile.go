@@ -33,7 +33,7 @@ func (a *appendFile) open() error {
 	info, err := a.fs.Stat(a.path)
 	switch {
 	case err == nil && info.IsDir():
-		return connect.Permanent(fmt.Errorf("%s is a folder; name a file in it, as in %s", a.path, filepath.Join(a.path, "out.ndjson")))
+		return connect.Permanent(fmt.Errorf("%s is a folder; set sink.file.path to a file in it, as in %s", a.path, filepath.Join(a.path, "out.ndjson")))
 	case err == nil && !info.Mode().IsRegular():
 		return connect.Permanent(fmt.Errorf("%s is no regular file; `sink: {stdout: {}}` writes to the terminal", a.path))
 	}
@@ -44,10 +44,10 @@ func (a *appendFile) open() error {
 		lock, err := a.fs.Lock(a.path + ".lock")
 		var held *vfs.LockedError
 		if errors.As(err, &held) && held.PID == os.Getpid() {
-			return fmt.Errorf("%s is written by another pipeline; end that one, or choose another path", a.path)
+			return fmt.Errorf("%s is written by another pipeline; end that one, or choose another sink.file.path", a.path)
 		}
 		if errors.As(err, &held) {
-			return fmt.Errorf("%s is written by process %d; end that one, or choose another path", a.path, held.PID)
+			return fmt.Errorf("%s is written by process %d; end that one, or choose another sink.file.path", a.path, held.PID)
 		}
 		if err != nil {
 			return a.explain("lock", err)
@@ -143,7 +143,7 @@ func wholeLines(f io.ReaderAt, size int64) (keep int64, ending []byte, err error
 			break
 		}
 		if span > maxCutBytes {
-			return 0, nil, connect.Permanent(fmt.Errorf("it ends in a line of more than %d bytes, so it is no file of lines; choose another path", maxCutBytes))
+			return 0, nil, connect.Permanent(fmt.Errorf("it ends in a line of more than %d bytes, so it is no file of lines; choose another sink.file.path", maxCutBytes))
 		}
 	}
 	if len(tail) > 0 && json.Valid(tail) {
@@ -208,9 +208,9 @@ func (a *appendFile) explain(what string, err error) error {
 	err = fmt.Errorf("%s %s: %w", what, a.path, err)
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam write there, or choose another path", err))
+		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam write there, or choose another sink.file.path", err))
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENAMETOOLONG):
-		return connect.Permanent(fmt.Errorf("%w; choose another path", err))
+		return connect.Permanent(fmt.Errorf("%w; correct sink.file.path", err))
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w; make room there, and it goes on by itself", err)
 	}

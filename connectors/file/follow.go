@@ -185,7 +185,7 @@ func (f *follower) expand() ([]string, error) {
 		}
 	}
 	if len(paths) > maxFollowed {
-		return nil, connect.Permanent(fmt.Errorf("path stands for %d files, more than the %d that are followed at once; narrow the pattern", len(paths), maxFollowed))
+		return nil, connect.Permanent(fmt.Errorf("source.file.path stands for %d files, more than the %d that are followed at once; narrow the pattern", len(paths), maxFollowed))
 	}
 	return paths, nil
 }
@@ -310,7 +310,7 @@ func (f *follower) discover(path string) error {
 	}
 	r, err := openReader(path, f.config.Format, f.limits)
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; let the user that runs milldam read it", err)
+		return fmt.Errorf("%w; let the user that runs milldam read it, or correct source.file.path", err)
 	}
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func openReader(path, format string, l limits) (*reader, error) {
 func checkRegular(path string, info os.FileInfo) error {
 	switch {
 	case info.IsDir():
-		return connect.Permanent(fmt.Errorf("%s is a folder; name the files in it, as in %s", path, filepath.Join(path, "*.ndjson")))
+		return connect.Permanent(fmt.Errorf("%s is a folder; name the files in it in source.file.path, as in %s", path, filepath.Join(path, "*.ndjson")))
 	case !info.Mode().IsRegular():
 		return connect.Permanent(fmt.Errorf("%s is no regular file (%s), which could not be read again after a crash", path, info.Mode().Type()))
 	}
@@ -213,9 +213,9 @@ func (r *reader) next(finished bool) (value []byte, length int, err error) {
 	switch {
 	case length > r.lineBytes+len("\r\n"):
 		if r.csv != nil {
-			return nil, 0, fmt.Errorf("the row is longer than %d bytes; raise max_line, or close the quote that is open in it", r.lineBytes)
+			return nil, 0, fmt.Errorf("the row is longer than %d bytes; raise source.file.max_line, or close the quote that is open in it", r.lineBytes)
 		}
-		return nil, 0, fmt.Errorf("the line is longer than %d bytes; raise max_line, or mend the file", r.lineBytes)
+		return nil, 0, fmt.Errorf("the line is longer than %d bytes; raise source.file.max_line, or mend the file", r.lineBytes)
 	case !whole && !finished:
 		return nil, 0, nil
 	}

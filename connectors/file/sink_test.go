@@ -282,8 +282,8 @@ func TestSinkErrorsSayWhatToDo(t *testing.T) {
 		want      string
 	}{
 		"no permission":    {fs.ErrPermission, vfs.OpCreate, true, "let the user that runs milldam write there"},
-		"read only disk":   {syscall.EROFS, vfs.OpCreate, true, "choose another path"},
-		"a file as folder": {syscall.ENOTDIR, vfs.OpCreate, true, "choose another path"},
+		"read only disk":   {syscall.EROFS, vfs.OpCreate, true, "choose another sink.file.path"},
+		"a file as folder": {syscall.ENOTDIR, vfs.OpCreate, true, "correct sink.file.path"},
 		"disk is full":     {syscall.ENOSPC, vfs.OpCreate, false, "make room there"},
 		"broken disk":      {syscall.EIO, vfs.OpCreate, false, "input/output error"},
 	} {

@@ -117,7 +117,7 @@ func missing(path string) error {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	return connect.Permanent(fmt.Errorf("there is no file %s; correct path, or set read: tail to wait for it", path))
+	return connect.Permanent(fmt.Errorf("there is no file %s; correct source.file.path, or wait for it with source.file.read: tail", path))
 }
 
 // explainOpen says what to do about a file that cannot be opened. It is for the owner to mend.
@@ -128,7 +128,7 @@ func explainOpen(path string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return missing(path)
 	case errors.Is(err, fs.ErrPermission):
-		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam read it", err))
+		return connect.Permanent(fmt.Errorf("%w; let the user that runs milldam read it, or correct source.file.path", err))
 	}
 	return connect.Permanent(err)
 }

@@ -162,11 +162,11 @@ func TestBadInputNamesTheLine(t *testing.T) {
 	}{
 		"fields missing":     {"a.csv", "a,b\n1,2\n\"3\n\",4\n5\n", 2, `a.csv:5: the row has 1 fields, the header 2; mend it`},
 		"quote in a field":   {"a.csv", "a,b\n1,2\n3,x\"y\n5,6\n", 1, `a.csv:3: bare " in non-quoted-field`},
-		"quote not ended":    {"a.csv", "a,b\n1,2\n3,\"" + strings.Repeat("z\n", 100), 1, `a.csv:3: the row is longer than 100 bytes; raise max_line, or close the quote`},
+		"quote not ended":    {"a.csv", "a,b\n1,2\n3,\"" + strings.Repeat("z\n", 100), 1, `a.csv:3: the row is longer than 100 bytes; raise source.file.max_line, or close the quote`},
 		"open to the end":    {"a.csv", "a,b\n1,2\n3,\"y\n", 1, `a.csv:3: extraneous or missing " in quoted-field`},
 		"column twice":       {"a.csv", "a,a\n", 0, `a.csv:1: the header names column "a" twice`},
 		"column has no name": {"a.csv", "a,\n", 0, `a.csv:1: column 2 of the header has no name`},
-		"line too long":      {"a.log", "1\n2\n" + strings.Repeat("x", 150), 2, `a.log:3: the line is longer than 100 bytes; raise max_line`},
+		"line too long":      {"a.log", "1\n2\n" + strings.Repeat("x", 150), 2, `a.log:3: the line is longer than 100 bytes; raise source.file.max_line`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFolder(t)
@@ -196,9 +196,9 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		pattern string
 		want    string
 	}{
-		"missing":          {func(*folder) {}, "a.csv", "a.csv; correct path, or set read: tail to wait"},
-		"pattern for none": {func(*folder) {}, "*.csv", "set read: tail to wait"},
-		"folder":           {func(f *folder) { f.write("b", "") }, ".", "is a folder; name the files"},
+		"missing":          {func(*folder) {}, "a.csv", "a.csv; correct source.file.path, or wait for it with source.file.read: tail"},
+		"pattern for none": {func(*folder) {}, "*.csv", "wait for it with source.file.read: tail"},
+		"folder":           {func(f *folder) { f.write("b", "") }, ".", "is a folder; name the files in it in source.file.path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFolder(t)
@@ -213,7 +213,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 
 func TestPermissionSaysWhatToDo(t *testing.T) {
 	err := explainOpen("/x/a.log", &os.PathError{Op: "open", Path: "/x/a.log", Err: os.ErrPermission})
-	if !errors.Is(err, connect.ErrPermanent) || err.Error() != "open /x/a.log: permission denied; let the user that runs milldam read it" {
+	if !errors.Is(err, connect.ErrPermanent) || err.Error() != "open /x/a.log: permission denied; let the user that runs milldam read it, or correct source.file.path" {
 		t.Error(err)
 	}
 }
