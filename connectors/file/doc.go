@@ -23,6 +23,7 @@
 // The worker's goroutine calls everything but Close, which may come from any: both take turn, a channel of one place, since it is held
 // while files are read and written. No other goroutines, no locks.
 //
-// Files: config.go the configuration; source.go the source, and reading once; follow.go following; reader.go lines of one file; csv.go
-// rows; position.go positions and fingerprints; sink.go the sink; appendfile.go the file it writes.
+// Files: config.go the configuration; source.go the source, and reading once; follow.go following; renamed.go finding files again
+// under another name; reader.go the lines of one file; csv.go rows; position.go positions and fingerprints; sink.go the sink;
+// appendfile.go the file it writes.
 package file

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/milldam/milldam/connect"
@@ -41,6 +38,7 @@ type follower struct {
 // followed is a file that is followed.
 type followed struct {
 	*reader
+	was     *position // behind what was delivered; nil: nothing was
 	size    int64     // when it was last looked at
 	away    time.Time // since when it was renamed away and did not grow; zero at its place
 	renamed bool      // its position is to be stored under its new name
@@ -49,46 +47,6 @@ type followed struct {
 
 func newFollower(c SourceConfig, l limits, log *slog.Logger, positions map[string]position) *follower {
 	return &follower{config: c, limits: l, log: log, positions: positions, said: map[string]bool{}}
-}
-
-// begin opens what is there, and takes up files that were renamed while nobody followed them.
-func (f *follower) begin() error {
-	stored := maps.Clone(f.positions)
-	f.displaced = map[string]position{}
-	defer func() { f.displaced = nil }()
-	for path, p := range stored {
-		inPlace, err := f.inPlace(path, p)
-		if err != nil {
-			return err
-		}
-		if !inPlace {
-			f.displaced[path] = p
-		}
-	}
-	if err := f.scan(); err != nil {
-		return err
-	}
-	for _, path := range slices.Sorted(maps.Keys(stored)) {
-		var err error
-		if _, displaced := f.displaced[path]; displaced {
-			err = f.takeUp(path, stored[path])
-		} else {
-			_, err = f.takeUpAt(path, stored[path]) // it was renamed before, and is in no pattern
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// inPlace tells whether the file of a position is still at its path.
-func (f *follower) inPlace(path string, p position) (bool, error) {
-	r, err := openReader(path, f.config.Format, f.limits)
-	if err != nil {
-		return false, nil // the scan tells about it where it matters
-	}
-	return p.isOf(r), r.file.Close()
 }
 
 // next returns a batch if one is there; files take turns.
@@ -109,9 +67,9 @@ func (f *follower) next() (b connect.SourceBatch, ready bool, err error) {
 		case err != nil:
 			return b, false, err
 		case b.Position != nil:
-			f.positions[b.Partition], err = parsePosition(b.Position)
+			f.positions[b.Partition] = *file.was
 			b.Done, b.Total = f.progress()
-			return b, true, err
+			return b, true, nil
 		case file.last:
 			if err := f.drop(file); err != nil {
 				return b, false, err
@@ -130,8 +88,9 @@ func (file *followed) next() (connect.SourceBatch, error) {
 	if err == nil && b.Position == nil && file.renamed {
 		b.Position, err = file.mark()
 	}
-	if b.Position != nil {
-		file.renamed = false
+	if err == nil && b.Position != nil {
+		was := file.marked
+		file.was, file.renamed = &was, false
 	}
 	return b, err
 }
@@ -233,11 +192,10 @@ func (f *follower) resized(file *followed, size int64) error {
 	if !file.away.IsZero() {
 		file.away = time.Now()
 	}
-	before, known := f.positions[file.path]
-	if !known {
+	if file.was == nil {
 		return nil
 	}
-	same, err := before.matches(file.file)
+	same, err := file.was.matches(file.file)
 	if err != nil {
 		return fmt.Errorf("read %s again: %w", file.path, err)
 	}
@@ -250,41 +208,12 @@ func (f *follower) resized(file *followed, size int64) error {
 // changed begins a file anew that was cut or rewritten. Where it was copied before it was cut, the copy is read to its end.
 func (f *follower) changed(file *followed) {
 	f.log.Warn("the file was cut or rewritten: it is read from its start", "path", file.path)
-	before, known := f.positions[file.path]
-	delete(f.positions, file.path)
+	before := file.was
+	file.was = nil
 	file.restart()
-	if known {
-		if err := f.takeUp(file.path, before); err != nil {
+	if before != nil {
+		if err := f.takeUp(file.path, *before); err != nil {
 			f.log.Warn("look for a copy of what was cut", "path", file.path, "error", err)
-		}
-	}
-}
-
-// findName returns what a file that left its path is called now in the same folder.
-func (f *follower) findName(file *followed) string {
-	found := ""
-	f.siblings(file.path, func(path string, info os.FileInfo) bool {
-		if os.SameFile(info, file.info) {
-			found = path
-		}
-		return found != ""
-	})
-	return found
-}
-
-// siblings calls visit for the regular files in the folder of path until it returns true.
-func (f *follower) siblings(path string, visit func(string, os.FileInfo) bool) {
-	dir := filepath.Dir(path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return // a folder that cannot be listed has no other names to tell
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			continue
-		}
-		if info, err := e.Info(); err == nil && visit(filepath.Join(dir, e.Name()), info) {
-			return
 		}
 	}
 }
@@ -319,32 +248,11 @@ func (f *follower) discover(path string) error {
 	return f.add(r, f.known(r))
 }
 
-// known returns the position to go on from in a file: the one of its name, or while the source opens that of another file of its
-// folder, which was renamed.
-func (f *follower) known(r *reader) *position {
-	if p, ok := f.positions[r.path]; ok && p.isOf(r) {
-		return &p
-	}
-	var best *position
-	for path, p := range f.displaced {
-		if filepath.Dir(path) == filepath.Dir(r.path) && p.Offset > 0 && (best == nil || p.Offset > best.Offset) && p.isOf(r) {
-			best = &p
-		}
-	}
-	return best
-}
-
-// isOf tells whether p is a position in the reader's file. One that cannot be read is taken for another file: reading it will tell.
-func (p position) isOf(r *reader) bool {
-	same, err := p.matches(r.file)
-	return err == nil && same
-}
-
 func (f *follower) add(r *reader, from *position) error {
 	if len(f.files) >= 2*maxFollowed {
 		return errors.Join(fmt.Errorf("more than %d files were renamed away within %s", maxFollowed, goneAfter), r.file.Close())
 	}
-	file := &followed{reader: r}
+	file := &followed{reader: r, was: from}
 	if from == nil {
 		if _, before := f.positions[r.path]; before {
 			f.log.Info("another file has the name now: it is read from its start", "path", r.path)
@@ -358,43 +266,6 @@ func (f *follower) add(r *reader, from *position) error {
 	}
 	f.files = append(f.files, file)
 	return nil
-}
-
-// takeUp follows the file that position p was in, when it was renamed or copied away from path and there is more in it.
-func (f *follower) takeUp(path string, p position) error {
-	if p.Offset == 0 || slices.ContainsFunc(f.files, func(file *followed) bool { return file.offset >= p.Offset && p.isOf(file.reader) }) {
-		return nil
-	}
-	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	var failed error
-	f.siblings(path, func(name string, _ os.FileInfo) bool {
-		if !strings.HasPrefix(filepath.Base(name), stem) {
-			return false
-		}
-		var taken bool
-		taken, failed = f.takeUpAt(name, p)
-		return taken || failed != nil
-	})
-	return failed
-}
-
-// takeUpAt follows the file at path as one that was renamed, if p is a position in it, it is not followed, and there is more in it.
-func (f *follower) takeUpAt(path string, p position) (taken bool, err error) {
-	r, err := openReader(path, f.config.Format, f.limits)
-	if err != nil {
-		return false, nil // it is only one of those it might be
-	}
-	if r.info.Size() <= p.Offset || slices.ContainsFunc(f.files, func(file *followed) bool { return os.SameFile(r.info, file.info) }) || !p.isOf(r) {
-		return false, r.file.Close()
-	}
-	if err := f.add(r, &p); err != nil {
-		return false, err
-	}
-	last := len(f.files) - 1
-	file := f.files[last]
-	file.away = time.Now()
-	f.files, f.turn = slices.Insert(f.files[:last:last], 0, file), 0
-	return true, nil
 }
 
 // drop closes a file that is read to its end.

@@ -34,9 +34,10 @@ type reader struct {
 	csv  *csvRows    // nil for NDJSON
 	limits
 
-	offset int64  // of the first byte not delivered
-	line   int64  // lines before offset
-	rest   []byte // what was read from offset on; the memory before it belongs to records
+	offset int64    // of the first byte not delivered
+	line   int64    // lines before offset
+	rest   []byte   // what was read from offset on; the memory before it belongs to records
+	marked position // what mark returned last
 }
 
 // byteOrderMark stands at the start of files from some editors and spreadsheets.
@@ -106,15 +107,6 @@ func (r *reader) restart() {
 	}
 }
 
-// position is where the next record starts.
-func (r *reader) position() (position, error) {
-	f, err := fingerprint(r.file, r.offset)
-	if err != nil {
-		return position{}, fmt.Errorf("read the %d bytes of %s again that were read before: %w", r.offset, r.path, err)
-	}
-	return position{Version: positionVersion, Offset: r.offset, Line: r.line, Fingerprint: f}, nil
-}
-
 // batch returns the next records and the position behind them, no records at the end of the file. A last line without a line end is one of
 // them when finished says that no more of it will come. After an error the same records come again.
 func (r *reader) batch(finished bool) (connect.SourceBatch, error) {
@@ -130,13 +122,14 @@ func (r *reader) batch(finished bool) (connect.SourceBatch, error) {
 	return b, err
 }
 
-// mark is the position as it is stored.
+// mark is the position of the next record, as it is stored.
 func (r *reader) mark() ([]byte, error) {
-	p, err := r.position()
+	f, err := fingerprint(r.file, r.offset)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the %d bytes of %s again that were read before: %w", r.offset, r.path, err)
 	}
-	return json.Marshal(p)
+	r.marked = position{Version: positionVersion, Offset: r.offset, Line: r.line, Fingerprint: f}
+	return json.Marshal(r.marked)
 }
 
 func (r *reader) read(finished bool) ([]connect.Record, error) {

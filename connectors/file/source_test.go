@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -386,6 +387,21 @@ func TestTail(t *testing.T) {
 			read("3")
 			f.append("a.log", "4\n")
 			read("4")
+		}},
+		"renamed again and again": {"a.log*", func(f *folder, read func(...string)) {
+			f.append("a.log", "1\n")
+			read("1")
+			for i, name := range []string{"2", "3", "4"} {
+				for j := i; j > 0; j-- {
+					f.rename(fmt.Sprintf("a.log.%d", j), fmt.Sprintf("a.log.%d", j+1))
+				}
+				f.rename("a.log", "a.log.1")
+				f.append("a.log", name+"\n")
+				read(name)
+				f.append("a.log.1", "late "+name+"\n")
+				read("late " + name)
+			}
+			read()
 		}},
 		"copied and cut": {"a.log", func(f *folder, read func(...string)) {
 			f.append("a.log", "1\n2\n")
