@@ -491,6 +491,25 @@ func TestFileRenamedAwayIsLetGo(t *testing.T) {
 	})
 }
 
+func TestRenamedFileIsStoredUnderItsNewName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFolder(t)
+		f.append("a.log", "1\n2\n")
+		s, err := f.open("a.log*", "read: tail", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.wants(s, context.DeadlineExceeded, "1", "2")
+		f.rename("a.log", "a.log.1")
+		f.append("a.log", "3\n")
+		positions := f.wants(s, context.DeadlineExceeded, "3")
+		if s, err = f.open("a.log*", "read: tail", positions); err != nil {
+			t.Fatal(err)
+		}
+		f.wants(s, context.DeadlineExceeded)
+	})
+}
+
 func TestTailTellsWhatItCannotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFolder(t)

@@ -165,7 +165,7 @@ func TestRateHolds(t *testing.T) {
 				if math.Abs(float64(n)-want) > max(want*0.01, 1) {
 					t.Errorf("%d records in a minute, want %.0f", n, want)
 				}
-				if limit := int(float64(s.config.Rate)*2*batchInterval.Seconds()) + 1; most > limit {
+				if limit := int(float64(s.config.Rate)*1.5*batchInterval.Seconds()) + 1; most > limit {
 					t.Errorf("%d records at once, want at most %d", most, limit)
 				}
 			})

@@ -7,8 +7,10 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/milldam/milldam/connect"
@@ -46,38 +48,48 @@ func TestPipeThatNobodyReads(t *testing.T) {
 	connecttest.SinkHangs(t, New(Config{}, out))
 }
 
+// gate lets writes through once it is open, and notes whether two ever waited at once.
+type gate struct {
+	screen
+	open    chan struct{}
+	writers atomic.Int32
+	crowded atomic.Bool
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.writers.Add(1) > 1 {
+		g.crowded.Store(true)
+	}
+	<-g.open
+	g.writers.Add(-1)
+	return g.screen.Write(p)
+}
+
 func TestWriteThatWasLeftComesFirst(t *testing.T) {
-	in, out := io.Pipe()
-	s := New(Config{}, out)
-	acked := int64(0)
-	if err := s.Open(t.Context(), connect.SinkTask{Ack: func(_ connect.TopicPartition, next int64) { acked = next }}); err != nil {
-		t.Fatal(err)
-	}
-	b := connect.SinkBatch{Next: 1, Records: []connect.Record{{Value: []byte("1")}}}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	for range 2 {
-		if err := s.Write(ctx, b); !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("Write: %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		out := &gate{open: make(chan struct{})}
+		s := New(Config{}, out)
+		acked := int64(0)
+		if err := s.Open(t.Context(), connect.SinkTask{Ack: func(_ connect.TopicPartition, next int64) { acked = next }}); err != nil {
+			t.Fatal(err)
 		}
-	}
-	got := make(chan string)
-	go func() {
-		text, err := io.ReadAll(in)
-		if err != nil {
-			t.Error(err)
+		b := connect.SinkBatch{Next: 1, Records: []connect.Record{{Value: []byte("1")}}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for range 2 {
+			if err := s.Write(ctx, b); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Write: %v", err)
+			}
+			synctest.Wait()
 		}
-		got <- string(text)
-	}()
-	if err := s.Write(t.Context(), b); err != nil || acked != 1 {
-		t.Fatalf("Write: %v, acknowledged %d", err, acked)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if text := <-got; text != "1\n1\n" {
-		t.Errorf("printed %q", text)
-	}
+		close(out.open)
+		if err := s.Write(t.Context(), b); err != nil || acked != 1 {
+			t.Fatalf("Write: %v, acknowledged %d", err, acked)
+		}
+		if out.String() != "1\n1\n" || out.crowded.Load() {
+			t.Errorf("printed %q, two writes at once: %t", out.String(), out.crowded.Load())
+		}
+	})
 }
 
 func TestFormats(t *testing.T) {
