@@ -70,34 +70,7 @@ func table(b *strings.Builder, title string, fields []config.Field) {
 		b.WriteString("No fields.\n\n")
 		return
 	}
-	b.WriteString("| Field | Value | Default | |\n|---|---|---|---|\n")
-	rows(b, "", fields)
-	b.WriteByte('\n')
-}
-
-func rows(b *strings.Builder, prefix string, fields []config.Field) {
-	for _, f := range fields {
-		kind := f.Type
-		if len(f.Enum) > 0 {
-			kind = strings.Join(f.Enum, ", ")
-		}
-		value := ""
-		switch {
-		case f.Required:
-			value = "required"
-		case f.Default != "":
-			value = "`" + f.Default + "`"
-		}
-		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, f.Name, kind, value, strings.ReplaceAll(f.Doc, "|", `\|`))
-		inner := prefix + f.Name + "."
-		if f.List {
-			inner = prefix + f.Name + "[]."
-		}
-		if f.Map {
-			inner = prefix + f.Name + ".*."
-		}
-		rows(b, inner, f.Fields)
-	}
+	b.WriteString(config.MarkdownTable(fields) + "\n")
 }
 
 func entries(b *strings.Builder, title string, list []expression.Entry) {

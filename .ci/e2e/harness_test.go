@@ -62,7 +62,8 @@ func milldamPath(t testing.TB) string {
 // node is one running milldam process.
 type node struct {
 	t    testing.TB
-	dir  string
+	dir  string // data folder
+	in   string // working folder; this one when empty
 	args []string
 	env  []string
 	cmd  *exec.Cmd
@@ -97,7 +98,7 @@ func (n *node) start() {
 	}
 	n.log = &logBuffer{}
 	n.cmd = exec.Command(milldamPath(n.t), n.args...)
-	n.cmd.Env = append(os.Environ(), n.env...)
+	n.cmd.Dir, n.cmd.Env = n.in, append(os.Environ(), n.env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	if err := n.cmd.Start(); err != nil {
 		n.t.Fatal(err)

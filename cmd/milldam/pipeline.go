@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -116,16 +115,6 @@ func (a *app) pipelineTest() *cobra.Command {
 			return errSilent
 		}
 		return nil
-	}}
-}
-
-func (a *app) docsCommand() *cobra.Command {
-	return &cobra.Command{Use: "docs DIR", Short: "Write the generated reference pages", Hidden: true, Args: usage(cobra.ExactArgs(1)), RunE: func(_ *cobra.Command, args []string) error {
-		r, err := registry()
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(args[0], "pipelines.md"), []byte(pipelines.Reference(r)), 0o644)
 	}}
 }
 

@@ -33,7 +33,7 @@ func (a *app) tailCommand() *cobra.Command {
 	c := &cobra.Command{Use: "tail TOPIC", Short: "Print a topic's records", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 		return a.tail(cmd.Context(), args[0], f)
 	}}
-	c.Flags().StringVar(&f.from, "from", "end", "start, end, -N (the last N of each partition), an offset, @-1h or @2026-11-24T10:00:00Z")
+	c.Flags().StringVar(&f.from, "from", "end", "start, end, -N (the last N of each partition), an offset, @-1h or @2026-11-24T10:00:00Z; with -g, where a group without offsets begins")
 	c.Flags().IntVarP(&f.count, "count", "n", 0, "stop after this many records")
 	c.Flags().BoolVarP(&f.exitAtEnd, "exit", "e", false, "stop at the end the topic has now")
 	c.Flags().Int32SliceVarP(&f.partitions, "partitions", "p", nil, "only these partitions")
@@ -52,12 +52,7 @@ func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
 		}
 	}
 	if f.group != "" {
-		cl, _, err := a.connect(ctx, kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(topic))
-		if err != nil {
-			return err
-		}
-		defer cl.Close()
-		return a.printRecords(ctx, cl, f, where, nil)
+		return a.tailGroup(ctx, topic, f, where)
 	}
 	probe, admin, err := a.connect(ctx)
 	if err != nil {
@@ -90,6 +85,74 @@ func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
 	}
 	defer cl.Close()
 	return a.printRecords(ctx, cl, f, where, ends)
+}
+
+// groupLook is how often a member that stops at the end looks what other members have committed.
+const groupLook = time.Second
+
+// tailGroup reads as a member of a group, and commits what it printed or passed over.
+func (a *app) tailGroup(ctx context.Context, topic string, f tailFlags, where expression.Expression) error {
+	reset := kgo.NewOffset().AtEnd()
+	switch f.from {
+	case "start":
+		reset = kgo.NewOffset().AtStart()
+	case "end":
+	default:
+		return codedf(exitUsage, "with -g, --from is start or end: where to begin when the group has no offset; milldam group reset %s --to %s moves one that has", f.group, f.from)
+	}
+	cl, admin, err := a.connect(ctx, kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(reset), kgo.AutoCommitMarks())
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if !f.exitAtEnd {
+		return a.printRecords(ctx, cl, f, where, nil)
+	}
+	last, err := admin.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = last.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", topic, err)
+	}
+	for {
+		ends, err := groupLeft(ctx, admin, topic, f, last)
+		if err != nil || len(ends) == 0 {
+			return err
+		}
+		// Another member may have some of the partitions, so what is left is looked up again.
+		look, cancel := context.WithTimeout(ctx, groupLook)
+		err = a.printRecords(look, cl, f, where, ends)
+		cancel()
+		if err != nil || ctx.Err() != nil || len(ends) == 0 {
+			return err
+		}
+	}
+}
+
+// groupLeft returns the end of each partition that the group has not committed up to last.
+func groupLeft(ctx context.Context, admin *kadm.Client, topic string, f tailFlags, last kadm.ListedOffsets) (map[int32]int64, error) {
+	first, err := admin.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	committed, err := admin.FetchOffsets(ctx, f.group)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: %w", f.group, err)
+	}
+	ends := map[int32]int64{}
+	for p, e := range last[topic] {
+		at := e.Offset
+		if c, ok := committed.Lookup(topic, p); ok && c.At >= 0 {
+			at = c.At
+		} else if start, ok := first.Lookup(topic, p); ok && f.from == "start" {
+			at = start.Offset
+		}
+		if at < e.Offset {
+			ends[p] = e.Offset
+		}
+	}
+	return ends, nil
 }
 
 // startOffsets turns --from into an offset for each partition.
@@ -208,12 +271,7 @@ func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, whe
 	for {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
-			if f.group != "" {
-				commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-				defer cancel()
-				return cl.CommitUncommittedOffsets(commit)
-			}
-			return nil
+			return commitMarked(ctx, cl, f)
 		}
 		if err := fetches.Err(); err != nil {
 			return err
@@ -230,19 +288,33 @@ func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, whe
 					if _, err := a.out.Write(a.recordText(format, r)); err != nil {
 						return err
 					}
-					if printed++; printed == f.count {
-						return nil
-					}
+					printed++
+				}
+				if f.group != "" {
+					cl.MarkCommitRecords(r)
 				}
 			}
 			if done {
 				delete(ends, r.Partition)
-				if len(ends) == 0 {
-					return nil
-				}
+			}
+			if f.count > 0 && printed == f.count || ends != nil && len(ends) == 0 {
+				return commitMarked(ctx, cl, f)
 			}
 		}
 	}
+}
+
+// commitPatience bounds the last commit of a member that stops.
+const commitPatience = 5 * time.Second
+
+// commitMarked commits what a member printed, also when it was told to stop.
+func commitMarked(ctx context.Context, cl *kgo.Client, f tailFlags) error {
+	if f.group == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitPatience)
+	defer cancel()
+	return cl.CommitMarkedOffsets(ctx)
 }
 
 // matches tells whether a record is asked for. A record for which the expression has no answer (a field is missing, the value is no JSON) is not.

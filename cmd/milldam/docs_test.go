@@ -1,0 +1,127 @@
+package main
+
+import (
+	"go/format"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/milldam/milldam/core/config"
+	"github.com/milldam/milldam/pipelines"
+)
+
+const root = "../.."
+
+// block is a fenced piece of a page.
+type block struct{ page, language, text string }
+
+var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+
+// blocks finds the fenced pieces of README.md and of every page that is not a design.
+func blocks(t *testing.T) []block {
+	t.Helper()
+	pages := []string{"README.md"}
+	err := fs.WalkDir(os.DirFS(root), "docs", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (name == "docs/design" || name == "docs/adr") {
+			return fs.SkipDir
+		}
+		if err == nil && filepath.Ext(name) == ".md" {
+			pages = append(pages, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []block
+	for _, page := range pages {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range fenced.FindAllStringSubmatch(string(text), -1) {
+			all = append(all, block{page, m[1], m[2]})
+		}
+	}
+	return all
+}
+
+// TestPipelinesOfThePages lints every pipeline that a page shows, and runs its tests.
+func TestPipelinesOfThePages(t *testing.T) {
+	r, err := registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, b := range blocks(t) {
+		if b.language != "yaml" {
+			continue
+		}
+		shown++
+		specs, errs := pipelines.Load([]pipelines.File{{Name: b.page, Text: []byte(b.text)}}, r, config.Options{References: config.SystemReferences(".", "")})
+		if len(errs) > 0 {
+			t.Error(errs.Render())
+		}
+		for _, s := range specs {
+			for _, result := range pipelines.RunTests(s) {
+				if !result.Passed {
+					t.Errorf("%s: %s", b.page, testLine(result))
+				}
+			}
+		}
+	}
+	if shown == 0 {
+		t.Error("no page shows a pipeline")
+	}
+}
+
+// TestProgramsOfThePages vets every Go program that a page shows.
+func TestProgramsOfThePages(t *testing.T) {
+	shown := 0
+	for _, b := range blocks(t) {
+		if b.language != "go" || !strings.HasPrefix(b.text, "package main") {
+			continue
+		}
+		shown++
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, []byte(b.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		vet := exec.Command("go", "vet", file)
+		vet.Dir = root
+		if out, err := vet.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", b.page, err, out)
+		}
+		if formatted, err := format.Source([]byte(b.text)); err != nil || string(formatted) != b.text {
+			t.Errorf("%s: a program is not formatted: %v", b.page, err)
+		}
+	}
+	if shown == 0 {
+		t.Error("no page shows a program")
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// TestLinksOfThePages finds links to files that are not there.
+func TestLinksOfThePages(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
