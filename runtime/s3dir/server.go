@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -32,9 +33,12 @@ const headerTimeout = 10 * time.Second
 
 // Start serves o.Dir until Close.
 func Start(o Options) (*Server, error) {
-	b := &backend{fs: o.FS, dir: o.Dir, sums: map[string]sum{}}
-	if err := b.fs.MkdirAll(o.Dir); err != nil {
+	b := newBackend(o.FS, o.Dir)
+	if err := makeDurable(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("make the folder of the S3 server: %w", err)
+	}
+	if err := b.fs.RemoveAll(path.Join(o.Dir, uploads)); err != nil { // what a crash left unfinished
+		return nil, fmt.Errorf("remove unfinished uploads of the S3 server: %w", err)
 	}
 	for _, name := range o.Buckets {
 		if err := b.CreateBucket(name); err != nil && !gofakes3.IsAlreadyExists(err) {
@@ -49,6 +53,30 @@ func Start(o Options) (*Server, error) {
 	s := &Server{http: &http.Server{Handler: protocol.Server(), ReadHeaderTimeout: headerTimeout}, addr: ln.Addr().String(), done: make(chan error, 1)}
 	go func() { s.done <- s.http.Serve(ln) }()
 	return s, nil
+}
+
+// makeDurable makes dir and its missing parents so that a crash keeps them.
+func makeDurable(files vfs.FS, dir string) error {
+	missing := []string{dir} // dir always: an earlier start may have ended before its name was synced
+	for parent := path.Dir(dir); parent != path.Dir(parent); parent = path.Dir(parent) {
+		there, err := vfs.Exists(files, parent)
+		if err != nil {
+			return err
+		}
+		if there {
+			break
+		}
+		missing = append(missing, parent)
+	}
+	if err := files.MkdirAll(dir); err != nil {
+		return err
+	}
+	for _, made := range missing {
+		if err := files.SyncDir(path.Dir(made)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // URL is the endpoint, as AWS_ENDPOINT_URL_S3 takes it.
