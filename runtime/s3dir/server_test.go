@@ -312,7 +312,9 @@ func TestOneOfRacingConditionalPutsWins(t *testing.T) {
 		status := make([]int, writers)
 		var group sync.WaitGroup
 		for i := range writers {
-			group.Go(func() { status[i], _, _ = c.send("PUT", "/lake/"+x.key, fmt.Sprintf("writer %d", i), x.header, x.value) })
+			group.Go(func() {
+				status[i], _, _ = c.send("PUT", "/lake/"+x.key, fmt.Sprintf("writer %d", i), x.header, x.value)
+			})
 		}
 		group.Wait()
 		slices.Sort(status)
