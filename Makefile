@@ -44,10 +44,10 @@ test: setup check e2e-short ## the whole proof: check, and a short end-to-end ru
 check: build vet staticcheck docs-check unit ## build, vet, staticcheck, import rows, stale docs, unit, crash and fuzz-corpus tests
 
 vet: go-version
-	$(GO) vet ./... $(E2E)
+	$(GO) vet ./... $(E2E) ./.ci/bench
 
 staticcheck: go-version
-	$(GO) run $(STATICCHECK) ./... $(E2E)
+	$(GO) run $(STATICCHECK) ./... $(E2E) ./.ci/bench
 
 unit: go-version
 	.ci/unit race $(RACE_PKGS)
@@ -60,7 +60,7 @@ e2e: build setup ## every client and server, and the demo under SIGKILL
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 60m -v $(E2E)
 
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
-	.ci/bench
+	$(GO) run ./.ci/bench
 
 fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute)
 	.ci/fuzz $(FUZZTIME)
