@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/invariant"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -277,6 +278,9 @@ func (g *Groups) completeJoin(gr *group) {
 		gr.leader, gr.protocol = "", ""
 		g.write(gr.shard, []entry{{group: gr.name, metadata: gr.value(nil)}}, func(wire.Code) {})
 		return
+	}
+	if invariant.On {
+		invariant.Check(gr.members[gr.leader] != nil, "group %s: its leader %q is no member", gr.name, gr.leader)
 	}
 	gr.protocol = gr.vote()
 	gr.setState(completing)

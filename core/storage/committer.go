@@ -3,6 +3,8 @@ package storage
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/milldam/milldam/core/invariant"
 )
 
 // Pending collects the appends of one request that wait to be committed.
@@ -234,6 +236,9 @@ func (c *committer) advance() {
 		q.entry.wal = q.wal
 		if next := q.entry.batch.NextOffset(); next > l.mu.committed {
 			l.mu.committed = next
+		}
+		if invariant.On {
+			invariant.Check(l.mu.committed <= l.mu.end, "%s: committed up to %d, the log ends at %d", l, l.mu.committed, l.mu.end)
 		}
 		full := l.mu.tailBytes >= flushBytes
 		l.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/milldam/milldam/core/invariant"
 	"github.com/milldam/milldam/core/record"
 )
 
@@ -239,6 +240,10 @@ func (l *Log) pushLocked(b record.Batch) *entry {
 }
 
 func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
+	if invariant.On {
+		invariant.Check(b.BaseOffset() >= l.mu.end, "%s: a batch at offset %d, the log ends at %d", l, b.BaseOffset(), l.mu.end)
+		invariant.Check(l.mu.committed <= l.mu.end, "%s: committed up to %d, the log ends at %d", l, l.mu.committed, l.mu.end)
+	}
 	e := &entry{batch: b, segment: active, position: active.addLocked(b), direct: len(b) >= directBytes}
 	l.mu.end = b.NextOffset()
 	l.mu.producers.apply(b)

@@ -1,0 +1,6 @@
+//go:build race || invariants
+
+package invariant
+
+// On tells whether assertions are checked in this build.
+const On = true
