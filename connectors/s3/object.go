@@ -9,6 +9,18 @@ import (
 	"time"
 
 	"github.com/milldam/milldam/connect"
+	"github.com/milldam/milldam/connect/format"
+)
+
+const (
+	// maxKeyBytes is how long S3 lets a key be.
+	maxKeyBytes = 1024
+	// maxNameBytes is the most behind the folder: a topic of 249 bytes, a partition, an offset and an extension.
+	maxNameBytes = 1 + 249 + 1 + 10 + 1 + 19 + 1 + 9
+	// maxFolderBytes is what is left for the folder.
+	maxFolderBytes = maxKeyBytes - maxNameBytes
+	// objectOverhead is about what an open object takes beside its rows.
+	objectOverhead = 512
 )
 
 // objectKey tells which open object a record belongs to.
@@ -45,9 +57,9 @@ func (o *object) key(extension string) string {
 // bytes is the memory the object holds.
 func (o *object) bytes() int64 {
 	if o.rows == nil {
-		return int64(len(o.body))
+		return objectOverhead + int64(len(o.body))
 	}
-	return o.rows.Bytes()
+	return objectOverhead + o.rows.Bytes()
 }
 
 // full tells whether the object has to be closed by its size or number of records.
@@ -62,11 +74,9 @@ type lines struct {
 	rows int
 }
 
-var errTombstone = errors.New("a tombstone has no value to write")
-
 func (l *lines) Append(value []byte) error {
 	if value == nil {
-		return errTombstone
+		return format.ErrTombstone
 	}
 	before := l.buf.Len()
 	if err := json.Compact(&l.buf, value); err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
@@ -33,8 +35,11 @@ type Sink struct {
 // progress is how far a partition was read and acknowledged.
 type progress struct {
 	next, acked int64
-	newest      time.Time             // of its records, for late ones
-	failed      []connect.RecordError // of the last batch, until they are reported
+	// settled is the end of the last batch that Write took without an error. Behind it there may be records that the worker has not
+	// dead-lettered yet, so no upload acknowledges more.
+	settled int64
+	newest  time.Time             // of its records, for late ones
+	failed  []connect.RecordError // of the last batch, until they are reported
 }
 
 // New returns the sink of a configuration.
@@ -57,7 +62,7 @@ func (s *Sink) Open(ctx context.Context, task connect.SinkTask) error {
 func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
 	p := s.parts[b.TopicPartition]
 	if p == nil {
-		p = &progress{acked: -1}
+		p = &progress{}
 		s.parts[b.TopicPartition] = p
 	}
 	if p.next < b.Next { // else it is tried again, after an upload failed, and its records are in objects already
@@ -74,7 +79,10 @@ func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
 		p.failed = nil // the worker takes care of them, and calls again
 		return err
 	}
-	s.ack(b.TopicPartition)
+	if err == nil {
+		p.settled = p.next
+		s.ack(b.TopicPartition)
+	}
 	return err
 }
 
@@ -120,8 +128,11 @@ func (s *Sink) folder(p *progress, r *connect.Record) (string, error) {
 		return "", fmt.Errorf("path: %w", err)
 	}
 	clean := strings.TrimPrefix(path.Clean("/"+folder), "/")
-	if clean == "" || strings.HasPrefix(folder, "../") || strings.Contains(folder, "/../") {
-		return "", fmt.Errorf("path: %q is no folder for an object", folder)
+	switch {
+	case clean == "", slices.Contains(strings.Split(folder, "/"), ".."), !utf8.ValidString(folder), strings.ContainsFunc(folder, unicode.IsControl):
+		return "", fmt.Errorf("path: %.60q is no folder for an object", folder)
+	case len(clean) > maxFolderBytes:
+		return "", fmt.Errorf("path: %.60q… has %d bytes, and an object's name holds %d at most", folder, len(clean), maxFolderBytes)
 	}
 	return clean, nil
 }
@@ -209,7 +220,7 @@ func (s *Sink) ack(part connect.TopicPartition) {
 	if p == nil {
 		return
 	}
-	durable := p.next
+	durable := p.settled
 	for _, o := range s.held() {
 		if o.part == part {
 			durable = min(durable, o.first)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -348,6 +349,45 @@ func TestBadRecordsAreToldOnceAndHoldNothingUp(t *testing.T) {
 	}
 }
 
+// TestAnUploadDoesNotAcknowledgeWhatIsNotDeadLettered uploads what comes before and behind a bad record in the call that tells of it.
+func TestAnUploadDoesNotAcknowledgeWhatIsNotDeadLettered(t *testing.T) {
+	s := newStore(t)
+	sink := open(t, s.sinkConfig(daily+"rotate: { records: 1 }\n"))
+	must(t, sink.Write(t.Context(), batch(part0, 0, 1)))
+	b := batch(part0, 1, 2, 2, 3)
+	b.Records[1].Value = nil
+	var partial *connect.BatchError
+	if err := sink.Write(t.Context(), b); !errors.As(err, &partial) || len(partial.Records) != 1 || partial.Records[0].Index != 1 {
+		t.Fatalf("error %v", err)
+	}
+	must(t, sink.Flush(t.Context(), connect.FlushAll))
+	if sink.acked[part0] != 1 || len(s.keys()) != 3 {
+		t.Fatalf("acknowledged %d with %q, want 1: the worker has not taken care of the bad record", sink.acked[part0], s.keys())
+	}
+	b.Records = nil
+	must(t, sink.Write(t.Context(), b))
+	if sink.acked[part0] != 4 {
+		t.Errorf("acknowledged %d, want 4", sink.acked[part0])
+	}
+}
+
+func TestPathsThatNoStoreTakesAreBadRecords(t *testing.T) {
+	s := newStore(t)
+	sink := open(t, s.sinkConfig("path: p/${{ value.kind }}\n"))
+	for _, kind := range []string{"..", "a/..", "a\\u0000b", "a\\nb", strings.Repeat("x", maxKeyBytes)} {
+		b := connect.SinkBatch{TopicPartition: part0, Next: sink.acked[part0] + 1, Records: []connect.Record{{Topic: "in", Value: []byte(`{"kind":"` + kind + `"}`)}}}
+		var partial *connect.BatchError
+		if err := sink.Write(t.Context(), b); !errors.As(err, &partial) {
+			t.Errorf("%q: %v", kind, err)
+		}
+		b.Records = nil
+		must(t, sink.Write(t.Context(), b))
+	}
+	if longest := fmt.Sprintf("/%s-%d-%d.ndjson.gz", strings.Repeat("t", 249), math.MaxInt32, int64(math.MaxInt64)); len(longest) > maxNameBytes {
+		t.Errorf("a name of %d bytes, and room for %d", len(longest), maxNameBytes)
+	}
+}
+
 func TestRevokedPartitionsAreForgotten(t *testing.T) {
 	s := newStore(t)
 	sink := open(t, s.sinkConfig(daily))
@@ -407,6 +447,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"refused":         {status: http.StatusForbidden, permanent: true, says: []string{"access_key", "403"}},
 		"unknown account": {status: http.StatusUnauthorized, permanent: true, says: []string{"access_key"}},
 		"another region":  {status: http.StatusMovedPermanently, permanent: true, says: []string{"sink.s3.region"}},
+		"no such call":    {status: http.StatusNotImplemented, permanent: true, says: []string{"sink.s3"}},
 		"busy":            {status: http.StatusServiceUnavailable, says: []string{"lake"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,13 +22,19 @@ import (
 	"github.com/milldam/milldam/connect"
 )
 
-// abortTimeout bounds the removal of an upload that failed.
-const abortTimeout = 10 * time.Second
+const (
+	// abortTimeout bounds the removal of an upload that failed.
+	abortTimeout = 10 * time.Second
+	// answerTimeout bounds the wait for the first byte of an answer, so that a connection that went dead is tried again and holds no task.
+	answerTimeout = time.Minute
+)
 
 // newClient makes a client from the sink's configuration; what it leaves out comes from where the AWS SDK looks: environment, shared
 // files, the machine's role.
 func newClient(ctx context.Context, c Config) (*s3.Client, error) {
-	var opts []func(*awsconfig.LoadOptions) error
+	opts := []func(*awsconfig.LoadOptions) error{awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = answerTimeout
+	}))}
 	if c.Region != "" {
 		opts = append(opts, awsconfig.WithRegion(c.Region))
 	}
@@ -134,12 +141,16 @@ func (s *Sink) explain(what string, err error) error {
 		code = api.ErrorCode()
 	}
 	switch {
+	case code == "RequestTimeTooSkewed":
+		return fmt.Errorf("%s was refused (%d %s): this machine's clock is wrong; set it: %w", what, status, code, err)
+	case code == "AuthorizationHeaderMalformed", code == "IllegalLocationConstraintException", status == http.StatusMovedPermanently:
+		return connect.Permanent(fmt.Errorf("%s: the bucket is in another region: set sink.s3.region (%d %s)", what, status, code))
+	case code == "InvalidBucketName", code == "KeyTooLongError", code == "InvalidArgument", code == "InvalidRequest", status == http.StatusNotImplemented:
+		return connect.Permanent(fmt.Errorf("%s can never be done so: correct sink.s3: %w", what, err))
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return connect.Permanent(fmt.Errorf("%s was refused (%d %s): check access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may write to the bucket", what, status, code))
 	case status == http.StatusNotFound && code != "NoSuchUpload":
 		return connect.Permanent(fmt.Errorf("%s: there is no bucket %q (%d %s): make it, or correct sink.s3.bucket", what, s.config.Bucket, status, code))
-	case status == http.StatusMovedPermanently:
-		return connect.Permanent(fmt.Errorf("%s: the bucket is in another region: set sink.s3.region", what))
 	case status == 0 && strings.Contains(err.Error(), "failed to refresh cached credentials"):
 		return connect.Permanent(fmt.Errorf("%s: no credentials: set access_key and secret_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: %w", what, err))
 	case status == 0:
