@@ -8,8 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxColumns bounds the columns of one file: objects whose field names are data would make one for each.
-const maxColumns = 2000
+const (
+	// maxColumns bounds the columns of one file: objects whose field names are data would make one for each.
+	maxColumns = 2000
+	// columnOverhead is about what a column takes beside its values.
+	columnOverhead = 300
+)
 
 // Columns collects JSON objects as the rows of a table. A column gets the narrowest type that all its values fit: integers become doubles
 // where both occur, what else differs becomes text, strings as they are and all else as JSON. A field that is missing is null.
@@ -20,6 +24,7 @@ type Columns struct {
 	rows        int
 	members     []member // of the object at hand
 	numbers     []number // the same, parsed
+	appends     int      // calls of Append: what seen counts in
 }
 
 // number is a value of a member that is a number or a boolean.
@@ -31,6 +36,7 @@ type number struct {
 // column holds the values of one field. Only those that are not null have an entry in integers, doubles or data.
 type column struct {
 	name     string
+	seen     int // the last Append whose object had the field
 	kind     kind
 	rows     int     // decided so far; rows behind it have no value
 	present  []int16 // 1 where a row has a value: what Parquet calls definition levels
@@ -49,9 +55,9 @@ func NewColumns(compression string) *Columns {
 // Rows is the number of rows.
 func (c *Columns) Rows() int { return c.rows }
 
-// Bytes is the memory the values take.
+// Bytes is the memory the table takes.
 func (c *Columns) Bytes() int64 {
-	var sum int64
+	sum := columnOverhead * int64(len(c.columns))
 	for _, col := range c.columns {
 		sum += 2*int64(cap(col.present)) + 8*int64(cap(col.integers)+cap(col.doubles)+cap(col.ends)) + int64(cap(col.bools)+cap(col.data))
 	}
@@ -61,13 +67,17 @@ func (c *Columns) Bytes() int64 {
 // ErrTombstone is the error for a record without a value.
 var ErrTombstone = errors.New("a tombstone has no value to write")
 
-var errNoFields = errors.New("the object has no fields, and a row needs one at least")
+var (
+	errNoFields       = errors.New("the object has no fields, and a row needs one at least")
+	errTooManyColumns = fmt.Errorf("its fields would be more than %d columns", maxColumns)
+)
 
 // Append adds the JSON object in value as a row. With an error nothing was added. The value's bytes are copied.
 func (c *Columns) Append(value []byte) error {
 	if value == nil {
 		return ErrTombstone
 	}
+	c.appends++
 	var err error
 	if c.members, err = scanObject(c.members[:0], value); err != nil {
 		return fmt.Errorf("the value %.60q: %w", value, err)
@@ -77,7 +87,7 @@ func (c *Columns) Append(value []byte) error {
 	}
 	for i := range c.members {
 		m := &c.members[i]
-		col := c.byName[string(m.name)]
+		col := m.column
 		if col == nil {
 			col = &column{name: string(m.name)}
 			c.columns = append(c.columns, col)
@@ -90,7 +100,7 @@ func (c *Columns) Append(value []byte) error {
 	return nil
 }
 
-// check finds everything that makes the members no row, and parses their numbers.
+// check finds everything that makes the members no row, finds their columns and parses their numbers.
 func (c *Columns) check() error {
 	if len(c.members) == 0 {
 		return errNoFields
@@ -99,8 +109,11 @@ func (c *Columns) check() error {
 	added := 0
 	for i := range c.members {
 		m := &c.members[i]
-		if c.byName[string(m.name)] == nil {
+		if m.column = c.find(i, m.name); m.column == nil {
 			added++
+		}
+		if c.twice(i) {
+			return fmt.Errorf("field %q is there twice", m.name)
 		}
 		if !utf8.Valid(m.name) || m.kind == text && !utf8.Valid(m.value) {
 			return fmt.Errorf("field %q is no UTF-8", m.name)
@@ -110,16 +123,35 @@ func (c *Columns) check() error {
 			return fmt.Errorf("field %q: %w", m.name, err)
 		}
 		c.numbers = append(c.numbers, n)
-		for j := range i {
-			if bytes.Equal(c.members[j].name, m.name) {
-				return fmt.Errorf("field %q is there twice", m.name)
-			}
-		}
 	}
 	if len(c.columns)+added > maxColumns {
-		return fmt.Errorf("its fields would be more than %d columns", maxColumns)
+		return errTooManyColumns
 	}
 	return nil
+}
+
+// find returns the column of the i-th member, nil for a new one. Objects mostly have the same fields in the same order.
+func (c *Columns) find(i int, name []byte) *column {
+	if i < len(c.columns) && c.columns[i].name == string(name) {
+		return c.columns[i]
+	}
+	return c.byName[string(name)]
+}
+
+// twice tells whether a member before the i-th has its name.
+func (c *Columns) twice(i int) bool {
+	m := &c.members[i]
+	if m.column != nil {
+		before := m.column.seen == c.appends
+		m.column.seen = c.appends
+		return before
+	}
+	for j := range i {
+		if c.members[j].column == nil && bytes.Equal(c.members[j].name, m.name) {
+			return true
+		}
+	}
+	return false
 }
 
 // number parses the value of a number or boolean. An integer that 64 bits do not hold becomes a double.

@@ -96,6 +96,7 @@ func TestColumnsBecomeWhatTheirValuesNeed(t *testing.T) {
 		"booleans to text":       {[]string{`{"a":true}`, `{"a":7}`, `{"a":false}`}, []string{"a=true", "a=7", "a=false"}},
 		"doubles to text":        {[]string{`{"a":1.5}`, `{"a":"x"}`}, []string{"a=1.5", "a=x"}},
 		"nested values are JSON": {[]string{`{"a":{"b":[1, "}"]},"c":[]}`}, []string{`a={"b":[1, "}"]} c=[]`}},
+		"fields in any order":    {[]string{`{"a":1,"b":2}`, `{"b":3,"a":4}`, `{"c":5,"a":6,"b":7}`}, []string{"a=1 b=2", "a=4 b=3", "a=6 b=7 c=5"}},
 		"escapes":                {[]string{`{"a\n":"\u00e9\"\\"}`}, []string{"a\n=é\"\\"}},
 		"nothing but nulls":      {[]string{`{"a":null}`}, []string{""}},
 		"an empty string":        {[]string{`{"a":""}`}, []string{"a="}},
@@ -127,7 +128,7 @@ func TestWhatIsNoRowLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, in := range []string{``, `x`, `[1]`, `"x"`, `{}`, `{"a":2`, `{"a":2}}`, `{"a":2,}`, `{"a" 2}`, `{a:2}`, `{"a":02}`, `{"a":+2}`, `{"a":2.}`, `{"a":.5}`, `{"a":2e}`,
-		`{"a":1e999}`, `{"a":nul}`, `{"b":1,"a":tru}`, `{"b":1,"b":2}`, `{"b":1,"a":[1,}`, `{"b":1,"a":"` + "\x01" + `"}`, `{"b":1,"a":"\x"}`, "{\"b\":\"\xff\"}", `{"a":"`} {
+		`{"a":1e999}`, `{"a":nul}`, `{"b":1,"a":tru}`, `{"b":1,"b":2}`, `{"a":2,"a":3}`, `{"b":1,"a":2,"a":3}`, `{"b":1,"a":[1,}`, `{"b":1,"a":"` + "\x01" + `"}`, `{"b":1,"a":"\x"}`, "{\"b\":\"\xff\"}", `{"a":"`} {
 		if err := columns.Append([]byte(in)); err == nil {
 			t.Errorf("%q was taken", in)
 		}
@@ -156,6 +157,18 @@ func TestColumnsAreBounded(t *testing.T) {
 	}
 	if err := columns.Append([]byte(`{"one more":1}`)); err == nil {
 		t.Errorf("more than %d columns were taken", maxColumns)
+	}
+	if columns.Rows() != maxColumns || columns.Bytes() < columnOverhead*maxColumns {
+		t.Errorf("%d rows in %d bytes", columns.Rows(), columns.Bytes())
+	}
+	var wide bytes.Buffer // comparing each of its names with each other one would take minutes
+	for i := range 200_000 {
+		fmt.Fprintf(&wide, `,"c%d":1`, i)
+	}
+	wide.WriteByte('}')
+	wide.Bytes()[0] = '{'
+	if err := NewColumns("none").Append(wide.Bytes()); err == nil {
+		t.Errorf("more than %d columns at once were taken", maxColumns)
 	}
 }
 

@@ -28,6 +28,8 @@ type member struct {
 	name  []byte
 	kind  kind
 	value []byte // of a string without its quotes, otherwise the JSON text
+
+	column *column // nil when it has none yet; set by Columns
 }
 
 var errNoObject = errors.New("it is no JSON object")
@@ -60,6 +62,9 @@ func scanObject(members []member, data []byte) ([]member, error) {
 		m := member{name: name}
 		if m.kind, m.value, err = s.value(); err != nil {
 			return members, err
+		}
+		if len(members) == maxColumns { // here, since the search for a field that is there twice takes the square of them
+			return members, errTooManyColumns
 		}
 		members = append(members, m)
 		s.space()
