@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"path"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
 )
@@ -184,15 +186,16 @@ func (l *Log) row() checkpointLog {
 // checkpoint moves what the full write-ahead log files hold into segments, syncs those, and frees the files.
 func (s *Store) checkpoint() error {
 	target := s.wal.fullUpTo()
+	var needed []*Log
 	for _, l := range s.Logs() {
 		l.mu.Lock()
-		needed := len(l.mu.tail) > 0 && l.mu.tail[0].wal != 0 && l.mu.tail[0].wal <= target
-		l.mu.Unlock()
-		if needed {
-			if err := l.flushTail(nil); err != nil && s.Err() != nil {
-				return err
-			}
+		if len(l.mu.tail) > 0 && l.mu.tail[0].wal != 0 && l.mu.tail[0].wal <= target {
+			needed = append(needed, l)
 		}
+		l.mu.Unlock()
+	}
+	if err := s.flushTails(needed); err != nil {
+		return err
 	}
 	if err := s.writeCheckpoint(target + 1); err != nil {
 		return err
@@ -225,10 +228,8 @@ func (s *Store) writeCheckpoint(walFrom uint64) error {
 	for _, l := range logs {
 		c.logs = append(c.logs, l.row())
 	}
-	for seg := range s.flusher.takeDirty() {
-		if err := seg.sync(); err != nil && !seg.gone() {
-			return fmt.Errorf("sync segment %d of %s: %w", seg.base, seg.log, err)
-		}
+	if err := syncSegments(s.flusher.takeDirty()); err != nil {
+		return err
 	}
 	if err := vfs.WriteFileAtomic(s.opts.FS, path.Join(s.opts.Dir, checkpointFile), c.encode()); err != nil {
 		return fmt.Errorf("write the checkpoint: %w", err)
@@ -239,4 +240,18 @@ func (s *Store) writeCheckpoint(walFrom uint64) error {
 		l.mu.Unlock()
 	}
 	return nil
+}
+
+func syncSegments(dirty map[*segment]bool) error {
+	var g errgroup.Group
+	g.SetLimit(filesAtOnce)
+	for seg := range dirty {
+		g.Go(func() error {
+			if err := seg.sync(); err != nil && !seg.gone() {
+				return fmt.Errorf("sync segment %d of %s: %w", seg.base, seg.log, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }

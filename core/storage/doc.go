@@ -26,7 +26,8 @@
 //
 // # Concurrency
 //
-// Two goroutines: commitLoop (committer.go) and flushLoop (flush.go); Close ends both. Lock order: Log.io, Log.mu, then one of committer.mu,
+// Two goroutines: commitLoop (committer.go) and flushLoop (flush.go); Close ends both. Where many logs are written or synced, the one that
+// does it shares the work with up to filesAtOnce more, for whose end it waits. Lock order: Log.io, Log.mu, then one of committer.mu,
 // flusher.mu, wal.mu, fileCache.mu, Store.mu. No I/O under mu; Log.io is the right to write a log's files.
 //
 // # Files

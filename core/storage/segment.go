@@ -46,6 +46,9 @@ type segment struct {
 	// largest is the largest timestamp, once known, of a sealed segment.
 	largest atomic.Pointer[int64]
 
+	// entered is set once the file's entry in the directory is durable: later syncs are of the file alone.
+	entered atomic.Bool
+
 	// replaced is set before a compacted segment is renamed over this one's file: what is opened by name from then on may be another file.
 	replaced atomic.Bool
 
