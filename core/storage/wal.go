@@ -193,7 +193,8 @@ func (f *walFile) replay(fn func(h walHead, batch []byte) error) (end int64, end
 			if batch, err = r.read(next, int(h.length)); err != nil {
 				return at, false, err
 			}
-			if record.Batch(batch).Verify() != nil { // torn: the head came to the disk before its batch
+			// Torn, the head came to the disk before its batch; or decayed: a batch's own checksum does not cover its offset.
+			if b := record.Batch(batch); b.Verify() != nil || b.BaseOffset() != h.offset {
 				return at, false, nil
 			}
 			next += int64(h.length)

@@ -1,0 +1,348 @@
+package storage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"path"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// The fuzz targets mend checksums when they are asked to: what a decoder does behind its checksum is never reached by chance.
+
+// bounded fails when fn takes memory out of proportion to what it was given, as a declared length that is believed makes it.
+func bounded(t *testing.T, given int, fn func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fn()
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(64*given+1<<20) {
+		t.Errorf("%d bytes of memory for %d bytes of input", took, given)
+	}
+}
+
+// damaged calls add with data whole, cut and with flipped bits.
+func damaged(data []byte, add func([]byte)) {
+	add(data)
+	for _, n := range []int{0, 1, len(data) / 2, len(data) - 1} {
+		add(data[:max(0, min(n, len(data)))])
+	}
+	for at := 0; at < len(data); at += 1 + len(data)/16 {
+		flipped := bytes.Clone(data)
+		flipped[at] ^= 0x80
+		add(flipped)
+	}
+	add(append(bytes.Clone(data), data...))
+}
+
+// mendWAL makes the checksums of all records right, of heads and batches, as far as they can be followed.
+func mendWAL(data []byte, sequence uint64) []byte {
+	data = bytes.Clone(data)
+	for rest := data; len(rest) >= walHeadBytes; {
+		binary.BigEndian.PutUint32(rest, walChecksum(rest[walCRCBytes:walHeadBytes], sequence))
+		h, ok := parseWALHead(rest, sequence)
+		if rest = rest[walHeadBytes:]; !ok || h.kind == walEnd {
+			break
+		}
+		if h.kind != walAppend {
+			continue
+		}
+		if int64(h.length) > int64(len(rest)) {
+			break
+		}
+		mendBatch(rest[:h.length])
+		rest = rest[h.length:]
+	}
+	return data
+}
+
+func mendBatch(b []byte) {
+	if len(b) >= record.HeaderBytes {
+		binary.BigEndian.PutUint32(b[17:], record.Batch(b).Checksum())
+	}
+}
+
+func mendCheckpoint(data []byte) []byte {
+	if len(data) < 4 {
+		return data
+	}
+	body := data[:len(data)-4]
+	return binary.BigEndian.AppendUint32(bytes.Clone(body), crc32.Checksum(body, castagnoli))
+}
+
+func mendSnapshot(data []byte) []byte {
+	if data = bytes.Clone(data); len(data) >= snapshotHeadBytes {
+		binary.BigEndian.PutUint32(data[2:], crc32.Checksum(data[6:], castagnoli))
+	}
+	return data
+}
+
+// walRecords are records of every kind, as the committer writes them.
+func walRecords(t testing.TB, sequence uint64) []byte {
+	var out []byte
+	a, b := plain(t, "one", "two"), idempotent(t, 4, 0, 0, "three")
+	b.SetBaseOffset(2)
+	for _, h := range []walHead{
+		{kind: walAppend, topic: topicA, length: uint32(len(a))},
+		{kind: walAppend, topic: topicA, offset: 2, position: int64(len(a)), length: uint32(len(b))},
+		{kind: walLogStart, topic: topicA, offset: 1},
+		{kind: walDirect, topic: topicB, length: 300},
+		{kind: walRemove, topic: topicB},
+		{kind: walEnd},
+	} {
+		out = h.append(out, sequence)
+		switch {
+		case h.kind == walAppend && h.offset == 0:
+			out = append(out, a...)
+		case h.kind == walAppend:
+			out = append(out, b...)
+		}
+	}
+	return out
+}
+
+func FuzzWALRecords(f *testing.F) {
+	const sequence = 7
+	damaged(walRecords(f, sequence), func(b []byte) {
+		f.Add(b, false)
+		f.Add(b, true)
+	})
+	f.Fuzz(func(t *testing.T, data []byte, mend bool) {
+		if mend {
+			data = mendWAL(data, sequence)
+		}
+		fs := vfs.NewMem()
+		file, err := fs.Create("w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteVecAt([][]byte{walHeader(sequence), data}, 0); err != nil {
+			t.Fatal(err)
+		}
+		w := &walFile{name: "w", file: file, sequence: sequence}
+		bounded(t, len(data), func() {
+			at := int64(walHeaderBytes)
+			end, _, err := w.replay(func(h walHead, batch []byte) error {
+				at += walHeadBytes + int64(len(batch))
+				if h.kind != walAppend {
+					return nil
+				}
+				if b := record.Batch(batch); b.Verify() != nil || b.BaseOffset() != h.offset || len(b) != int(h.length) {
+					t.Errorf("a damaged batch is replayed: %+v", h)
+				}
+				return nil
+			})
+			if err != nil || end != at || end > int64(walHeaderBytes+len(data)) {
+				t.Errorf("it ends at %d, %v; the records do at %d", end, err, at)
+			}
+		})
+	})
+}
+
+func FuzzIndex(f *testing.F) {
+	x := newIndex()
+	at := int64(0)
+	for i := range 20 {
+		b := batchOf(f, record.NewBatchOptions(), int64(1000*i), "value")
+		b.SetBaseOffset(record.Offset(i))
+		x.add(b, 0, at, 100)
+		at += int64(len(b))
+	}
+	offsets, times := x.encodeOffsets(), x.encodeTimes()
+	damaged(offsets, func(b []byte) { f.Add(b, times, at) })
+	damaged(times, func(b []byte) { f.Add(offsets, b, at) })
+	f.Add([]byte{}, []byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, offsets, times []byte, size int64) {
+		bounded(t, len(offsets)+len(times), func() {
+			x, ok := decodeIndex(offsets, times, size)
+			if !ok {
+				return
+			}
+			for _, relative := range []int64{0, 1, 1 << 31, 1 << 40} {
+				if at := x.seek(relative); at < 0 || at > 0 && at >= size {
+					t.Errorf("offset %d is looked for at %d of %d", relative, at, size)
+				}
+			}
+			for _, ts := range []int64{-1, 0, 1000, 1 << 62} {
+				if relative := x.seekTime(ts); relative < 0 {
+					t.Errorf("time %d is looked for at offset %d", ts, relative)
+				}
+			}
+			if !bytes.Equal(x.encodeOffsets(), offsets) || !bytes.Equal(x.encodeTimes(), times) {
+				t.Error("an index changes when it is written again")
+			}
+		})
+	})
+}
+
+func FuzzProducerSnapshot(f *testing.F) {
+	p := producers{}
+	f.Add(p.encodeSnapshot(), false)
+	for i := range 5 {
+		p.apply(idempotent(f, record.ProducerID(i), 1, record.Sequence(i), "a", "b"))
+	}
+	damaged(p.encodeSnapshot(), func(b []byte) {
+		f.Add(b, false)
+		f.Add(b, true)
+	})
+	f.Fuzz(func(t *testing.T, data []byte, mend bool) {
+		if mend {
+			data = mendSnapshot(data)
+		}
+		bounded(t, len(data), func() {
+			p, err := decodeSnapshot(data)
+			if err != nil {
+				return
+			}
+			again, err := decodeSnapshot(p.encodeSnapshot())
+			if err != nil || !reflect.DeepEqual(p, again) {
+				t.Errorf("a snapshot changes when it is written again: %v", err)
+			}
+			for id := range p { // what is loaded must take a batch
+				b := idempotent(t, id, p[id].epoch, 0, "v")
+				if _, err := p.check(b); err == nil {
+					p.apply(b)
+				}
+			}
+		})
+	})
+}
+
+func FuzzEpochs(f *testing.F) {
+	e := epochs{}.with(0, 0).with(3, 100).with(4, 100).with(9, 12345678901)
+	damaged(e.encode(), func(b []byte) { f.Add(b) })
+	f.Add(epochs{}.encode())
+	f.Add([]byte("0\n999999999\n1 1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		bounded(t, len(data), func() {
+			e, err := decodeEpochs(data)
+			if err != nil {
+				return
+			}
+			again, err := decodeEpochs(e.encode())
+			if err != nil || !reflect.DeepEqual(e, again) {
+				t.Errorf("%v became %v, %v", e, again, err)
+			}
+			for _, s := range e {
+				if s.epoch < 0 || s.start < 0 {
+					t.Errorf("taken: %+v", s)
+				}
+			}
+		})
+	})
+}
+
+// filledStore is a closed store with two segments in a-0, and one in b-0, whose files are all there.
+func filledStore(t testing.TB) (*vfs.Mem, topics, []string) {
+	t.Helper()
+	known, fs := twoTopics(), vfs.NewMem()
+	s := open(t, fs, known)
+	a, b := create(t, s, known, topicA, 0), create(t, s, known, topicB, 0)
+	for i := range 30 {
+		mustAppend(t, a, idempotent(t, 5, 0, record.Sequence(i), fmt.Sprintf("%0500d", i)))
+	}
+	mustAppend(t, b, plain(t, "v"))
+	want := read(t, a, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs, known, want
+}
+
+// diskFile is a file that the disk may be wrong in.
+type diskFile struct {
+	name string
+	mend func([]byte) []byte // makes its checksums right
+	// lost is what happened to the checkpoint, for files that are not read while there is one.
+	lost string
+}
+
+var diskFiles = []diskFile{
+	{name: "data/checkpoint", mend: mendCheckpoint},
+	{name: "data/wal/00000000000000000001.wal", mend: mendWALFile, lost: "removed"},
+	{name: "data/logs/a-0/00000000000000000000.index", mend: bytes.Clone},
+	{name: "data/logs/a-0/00000000000000000000.timeindex", mend: bytes.Clone},
+	{name: "data/logs/a-0/00000000000000000028.snapshot", mend: mendSnapshot, lost: "damaged"},
+	{name: "data/logs/a-0/leader-epoch-checkpoint", mend: bytes.Clone},
+	{name: "data/logs/a-0/partition.metadata", mend: bytes.Clone},
+}
+
+func mendWALFile(b []byte) []byte {
+	if len(b) < walHeaderBytes {
+		return b
+	}
+	return append(bytes.Clone(b[:walHeaderBytes]), mendWAL(b[walHeaderBytes:], parseWALHeader(b))...)
+}
+
+// openWith opens a copy of a store in which one file has other content, and reads and appends whatever is possible.
+func openWith(t testing.TB, from *vfs.Mem, known topics, file diskFile, data []byte) (report string, a *Log, err error) {
+	t.Helper()
+	fs := from.CrashClone(nil)
+	err = vfs.WriteFileAtomic(fs, file.name, data)
+	switch file.lost {
+	case "removed":
+		err = errors.Join(err, fs.Remove("data/checkpoint"))
+	case "damaged":
+		err = errors.Join(err, vfs.WriteFileAtomic(fs, "data/checkpoint", []byte("garbage")))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged bytes.Buffer
+	o := smallOptions(fs, known)
+	o.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	s, r, err := Open(t.Context(), o)
+	if err != nil {
+		return logged.String(), nil, err
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, l := range s.Logs() {
+		_ = l.Scan(0, l.End(), func(record.Batch) error { return nil }) // it may fail, and must not panic
+		for _, at := range []record.Offset{0, 1, 13, 14, 29} {
+			if span, err := l.Read(at, 1000, l.End(), true); err == nil {
+				if err := span.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		_, _, _ = l.OffsetForTime(1000)
+		_, _ = appendSync(l, idempotent(t, 5, 0, 30, "v"))
+	}
+	return fmt.Sprint(logged.String(), r.Offline), s.Log(topicA, 0), nil
+}
+
+func FuzzOpen(f *testing.F) {
+	from, known, _ := filledStore(f)
+	for i, file := range diskFiles {
+		data, err := vfs.ReadFile(from, file.name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(data) > walHeaderBytes {
+			data = append(data[:walHeaderBytes:walHeaderBytes], walRecords(f, parseWALHeader(data))...)
+		}
+		damaged(data, func(b []byte) {
+			f.Add(uint8(i), b, false)
+			f.Add(uint8(i), b, true)
+		})
+	}
+	f.Fuzz(func(t *testing.T, which uint8, data []byte, mend bool) {
+		file := diskFiles[int(which)%len(diskFiles)]
+		if mend {
+			data = file.mend(data)
+		}
+		if _, _, err := openWith(t, from, known, file, data); err != nil && !strings.Contains(err.Error(), path.Base(file.name)) {
+			t.Errorf("the error does not name %s: %v", file.name, err)
+		}
+	})
+}
