@@ -132,6 +132,9 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		l.start, l.recovered, l.segment = record.Offset(f.i64()), record.Offset(f.i64()), record.Offset(f.i64())
 		l.position, l.first, l.hasFirst = f.i64(), f.i64(), f.u8() == 1
 		l.producers = f.producers()
+		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
+			return nil, errCheckpoint
+		}
 		c.logs = append(c.logs, l)
 	}
 	if f.bad || len(f.data) > 0 {
@@ -150,7 +153,11 @@ func (f *fields) producers() producers {
 	for range count {
 		id := record.ProducerID(f.u64())
 		known := &producer{epoch: record.ProducerEpoch(f.u16())}
-		for range f.u8() {
+		batches := f.u8()
+		if batches > keptBatches {
+			f.bad = true
+		}
+		for range batches {
 			known.batches = append(known.batches, producerBatch{first: record.Sequence(f.u32()), last: record.Sequence(f.u32()),
 				lastOffset: record.Offset(f.u64()), delta: int32(f.u32()), timestamp: f.i64()})
 		}

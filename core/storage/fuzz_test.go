@@ -218,6 +218,47 @@ func FuzzProducerSnapshot(f *testing.F) {
 	})
 }
 
+func FuzzCheckpoint(f *testing.F) {
+	known := producers{}
+	for i := range 7 {
+		known.apply(idempotent(f, 1, 0, record.Sequence(i), "a"))
+		known.apply(idempotent(f, 2, 0, record.Sequence(i), "a"))
+	}
+	c := checkpoint{walFrom: 3, logs: []checkpointLog{
+		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, producers: known},
+		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 100, producers: producers{}},
+	}}
+	damaged(c.encode(), func(b []byte) {
+		f.Add(b, false)
+		f.Add(b, true)
+	})
+	f.Fuzz(func(t *testing.T, data []byte, mend bool) {
+		if mend {
+			data = mendCheckpoint(data)
+		}
+		bounded(t, len(data), func() {
+			c, err := decodeCheckpoint(data)
+			if err != nil {
+				return
+			}
+			again, err := decodeCheckpoint(c.encode())
+			if err != nil || !reflect.DeepEqual(c, again) {
+				t.Errorf("a checkpoint changes when it is written again: %v", err)
+			}
+			for _, l := range c.logs {
+				if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
+					t.Errorf("a row that cannot be is taken: %+v", l)
+				}
+				for id, p := range l.producers {
+					if len(p.batches) > keptBatches {
+						t.Errorf("producer %d has %d batches", id, len(p.batches))
+					}
+				}
+			}
+		})
+	})
+}
+
 func FuzzEpochs(f *testing.F) {
 	e := epochs{}.with(0, 0).with(3, 100).with(4, 100).with(9, 12345678901)
 	damaged(e.encode(), func(b []byte) { f.Add(b) })
