@@ -387,3 +387,33 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestDamagedFileIsNamedAndNothingIsLost(t *testing.T) {
+	from, known, want := filledStore(t)
+	for _, file := range diskFiles {
+		if ext := path.Ext(file.name); ext == ".wal" || ext == ".metadata" {
+			continue // nobody needs the one after a clean stop; without the other the directory is not known
+		}
+		t.Run(path.Base(file.name), func(t *testing.T) {
+			data, err := vfs.ReadFile(from, file.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damagedData := bytes.Clone(data)
+			damagedData[len(data)/2] ^= 0xff
+			if bytes.Equal(data, damagedData) {
+				t.Fatal("no damage")
+			}
+			report, l, err := openWith(t, from, known, file, damagedData[:len(data)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(report, file.name) {
+				t.Errorf("%s is not named: %s", file.name, report)
+			}
+			if got := read(t, l, 0); fmt.Sprint(got[:len(want)]) != fmt.Sprint(want) {
+				t.Errorf("%d records, want %d", len(got), len(want))
+			}
+		})
+	}
+}

@@ -107,7 +107,8 @@ func (r *recovery) readCheckpoint() (walFrom uint64, err error) {
 	}
 	c, err := decodeCheckpoint(data)
 	if err != nil {
-		r.store.opts.Logger.Warn("the checkpoint is damaged: all segments that were written last are read", "error", err)
+		r.store.opts.Logger.Warn("the checkpoint is damaged: all segments that were written last are read",
+			"file", path.Join(r.store.opts.Dir, checkpointFile), "error", err)
 		r.scan = true
 		return 1, nil
 	}
@@ -255,13 +256,14 @@ func (l *Log) openSegments(r *recovery) error {
 }
 
 func (l *Log) readEpochs() {
-	data, err := vfs.ReadFile(l.store.opts.FS, path.Join(l.dir, epochsFile))
+	name := path.Join(l.dir, epochsFile)
+	data, err := vfs.ReadFile(l.store.opts.FS, name)
 	if err != nil {
 		return // built from the batches
 	}
 	known, err := decodeEpochs(data)
 	if err != nil {
-		l.store.opts.Logger.Warn("the leader epochs are read from the batches", "log", l.String(), "error", err)
+		l.store.opts.Logger.Warn("the leader epochs are read from the batches", "file", name, "error", err)
 		return
 	}
 	l.mu.epochs, l.epochsOnFS = known, len(known)
@@ -350,14 +352,17 @@ func (l *Log) scanSegments(bases []record.Offset) (checkpointLog, error) {
 // loadSnapshot loads the newest producer snapshot and returns the offset it is of.
 func (l *Log) loadSnapshot(row *checkpointLog, bases []record.Offset) record.Offset {
 	for i := len(bases) - 1; i >= 0; i-- {
-		data, err := vfs.ReadFile(l.store.opts.FS, path.Join(l.dir, offsetName(bases[i])+snapshotSuffix))
+		name := path.Join(l.dir, offsetName(bases[i])+snapshotSuffix)
+		data, err := vfs.ReadFile(l.store.opts.FS, name)
 		if err != nil {
 			continue
 		}
-		if p, err := decodeSnapshot(data); err == nil {
+		p, err := decodeSnapshot(data)
+		if err == nil {
 			row.producers = p
 			return bases[i]
 		}
+		l.store.opts.Logger.Warn("the producers are read from an older snapshot and the batches", "file", name, "error", err)
 	}
 	return 0
 }

@@ -162,7 +162,7 @@ func (s *segment) readIndexFiles(size int64) *index {
 	}
 	x, ok := decodeIndex(offsets, times, size)
 	if !ok {
-		s.log.store.opts.Logger.Warn("damaged index is built anew", "log", s.log.String(), "segment", int64(s.base))
+		s.log.store.opts.Logger.Warn("damaged index is built anew", "file", s.file(indexSuffix), "with", s.file(timeSuffix))
 		return newIndex()
 	}
 	return x
