@@ -161,7 +161,7 @@ func TestColumnsAreBounded(t *testing.T) {
 	if columns.Rows() != maxColumns || columns.Bytes() < columnOverhead*maxColumns {
 		t.Errorf("%d rows in %d bytes", columns.Rows(), columns.Bytes())
 	}
-	var wide bytes.Buffer // comparing each of its names with each other one would take minutes
+	var wide bytes.Buffer // comparing each of its names with each other one takes a minute
 	for i := range 200_000 {
 		fmt.Fprintf(&wide, `,"c%d":1`, i)
 	}
