@@ -1,18 +1,50 @@
 package streams
 
 import (
+	"context"
+	"errors"
 	"os"
 	"testing"
 
+	"github.com/milldam/milldam/core/broker"
 	"github.com/milldam/milldam/core/client"
+	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/storage"
+	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/wire"
 )
 
-// startBroker returns how to reach the broker named by the environment.
+// startBroker returns how to reach a broker: the one that MILLDAM_TEST_BROKERS names, which may be Apache Kafka, or one of our own in memory.
 func startBroker(t *testing.T) client.Options {
 	t.Helper()
-	brokers := os.Getenv("MILLDAM_TEST_BROKERS")
-	if brokers == "" {
-		t.Skip("MILLDAM_TEST_BROKERS names no broker")
+	if brokers := os.Getenv("MILLDAM_TEST_BROKERS"); brokers != "" {
+		return client.Options{Brokers: []string{brokers}}
 	}
-	return client.Options{Brokers: []string{brokers}}
+	fs := vfs.NewMem()
+	controller, err := meta.Open(t.Context(), meta.Options{FS: fs, Dir: "data/meta", NodeID: 1})
+	if err == nil {
+		err = controller.RegisterBroker(t.Context(), meta.Broker{ID: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	replicas, _, err := replica.Open(t.Context(), replica.Options{NodeID: 1, Controller: controller, Storage: storage.Options{FS: fs, Dir: "data"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := coordinator.New(coordinator.Options{Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
+		return broker.OffsetsLog(ctx, controller, replicas, p)
+	}})
+	server := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups})
+	memory := wire.NewMemoryListener("embedded:9092")
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(memory) }()
+	t.Cleanup(func() {
+		if err := errors.Join(groups.Close(), server.Close(), <-served, replicas.Close(), controller.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return client.Options{Brokers: []string{memory.Addr().String()}, Dial: memory.Dial}
 }
