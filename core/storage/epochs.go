@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -73,22 +74,27 @@ func (e epochs) encode() []byte {
 	return out.Bytes()
 }
 
+var errEpochs = errors.New("damaged leader epoch checkpoint")
+
 func decodeEpochs(data []byte) (epochs, error) {
 	r := bytes.NewReader(data)
 	var version, count int
 	if _, err := fmt.Fscanf(r, "%d\n%d\n", &version, &count); err != nil || version != 0 || count < 0 {
-		return nil, fmt.Errorf("damaged leader epoch checkpoint")
+		return nil, errEpochs
 	}
 	var e epochs
 	for range count {
 		var s epochStart
 		if _, err := fmt.Fscanf(r, "%d %d\n", &s.epoch, &s.start); err != nil {
-			return nil, fmt.Errorf("damaged leader epoch checkpoint")
+			return nil, errEpochs
 		}
-		if n := len(e); n > 0 && (e[n-1].epoch >= s.epoch || e[n-1].start > s.start) {
-			return nil, fmt.Errorf("damaged leader epoch checkpoint")
+		if n := len(e); s.epoch < 0 || s.start < 0 || n > 0 && (e[n-1].epoch >= s.epoch || e[n-1].start > s.start) {
+			return nil, errEpochs
 		}
 		e = append(e, s)
+	}
+	if r.Len() > 0 {
+		return nil, errEpochs
 	}
 	return e, nil
 }
