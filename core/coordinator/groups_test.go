@@ -1,0 +1,494 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// memLog is a partition of the offsets topic in memory. It commits in order, each batch after delay.
+type memLog struct {
+	delay func() time.Duration
+	mu    struct {
+		sync.Mutex
+		batches [][]byte
+		waiting []func(error)
+		err     error // of the next append
+	}
+}
+
+func newMemLog() *memLog { return &memLog{delay: func() time.Duration { return time.Millisecond }} }
+
+func (l *memLog) Append(batch []byte, done func(error)) (record.Offset, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.mu.err; err != nil {
+		l.mu.err = nil
+		return 0, err
+	}
+	l.mu.batches = append(l.mu.batches, bytes.Clone(batch))
+	l.mu.waiting = append(l.mu.waiting, done)
+	time.AfterFunc(l.delay(), l.commitOne)
+	return 0, nil
+}
+
+// commitOne commits the oldest batch that is not yet: whatever the delays are, the order is the log's.
+func (l *memLog) commitOne() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	done := l.mu.waiting[0]
+	l.mu.waiting = l.mu.waiting[1:]
+	done(nil)
+}
+
+func (l *memLog) Replay(_ context.Context, fn func(record.Batch) error) error {
+	l.mu.Lock()
+	batches := slices.Clone(l.mu.batches)
+	l.mu.Unlock()
+	for _, b := range batches {
+		if err := fn(record.Batch(b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bench is a coordinator on one log, within a bubble.
+type bench struct {
+	t   *testing.T
+	log *memLog
+	*Groups
+}
+
+const (
+	theGroup = "g"
+	session  = 10 * time.Second
+)
+
+func newBench(t *testing.T, log *memLog, o Options) *bench {
+	t.Helper()
+	o.Partitions = 1
+	o.Log = func(context.Context, int32) (OffsetsLog, error) { return log, nil }
+	b := &bench{t: t, log: log, Groups: New(o)}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := b.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// restarted is a second coordinator on what the log of the first has.
+func (b *bench) restarted() *bench {
+	b.t.Helper()
+	again := newMemLog()
+	again.mu.batches = b.log.mu.batches
+	return newBench(b.t, again, Options{})
+}
+
+// pass lets time pass in the bubble, and what it brings about come to rest.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// answer is the answer to a request, nil before it came.
+type answer[R any] struct {
+	resp  *R
+	times int
+}
+
+func (a *answer[R]) take(r *R) { a.resp, a.times = r, a.times+1 }
+
+// subscriber is one client, with what it was told.
+type subscriber struct {
+	id         string
+	instance   *string
+	protocols  []string
+	metadata   string
+	rebalance  time.Duration
+	generation int32
+}
+
+func (c *subscriber) joinRequest(version int16) *kmsg.JoinGroupRequest {
+	r := kmsg.NewPtrJoinGroupRequest()
+	r.Version, r.Group, r.MemberID, r.InstanceID, r.ProtocolType = version, theGroup, c.id, c.instance, "consumer"
+	r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = int32(session/time.Millisecond), 30_000
+	if c.rebalance > 0 {
+		r.RebalanceTimeoutMillis = int32(c.rebalance / time.Millisecond)
+	}
+	for _, name := range c.protocols {
+		p := kmsg.NewJoinGroupRequestProtocol()
+		p.Name, p.Metadata = name, []byte(c.metadata)
+		r.Protocols = append(r.Protocols, p)
+	}
+	return r
+}
+
+// join sends a JoinGroup, and once more when it is only given an id.
+func (b *bench) join(c *subscriber) *answer[kmsg.JoinGroupResponse] {
+	b.t.Helper()
+	if c.protocols == nil {
+		c.protocols = []string{"range"}
+	}
+	a := &answer[kmsg.JoinGroupResponse]{}
+	b.Join(Client{"client", "/127.0.0.1"}, c.joinRequest(9), a.take)
+	synctest.Wait()
+	if a.resp != nil && wire.Code(a.resp.ErrorCode) == wire.MemberIDRequired {
+		c.id = a.resp.MemberID
+		a = &answer[kmsg.JoinGroupResponse]{}
+		b.Join(Client{"client", "/127.0.0.1"}, c.joinRequest(9), a.take)
+		synctest.Wait()
+	}
+	return a
+}
+
+// joined takes over the answer to a join, which must have come.
+func (b *bench) joined(c *subscriber, a *answer[kmsg.JoinGroupResponse]) *kmsg.JoinGroupResponse {
+	b.t.Helper()
+	synctest.Wait()
+	if a.resp == nil || a.resp.ErrorCode != 0 || a.times != 1 {
+		b.t.Fatalf("join: %+v, answered %d times", a.resp, a.times)
+	}
+	c.id, c.generation = a.resp.MemberID, a.resp.Generation
+	return a.resp
+}
+
+// sync sends a SyncGroup; assignments, by member, are the leader's.
+func (b *bench) sync(c *subscriber, assignments map[string]string) *answer[kmsg.SyncGroupResponse] {
+	r := kmsg.NewPtrSyncGroupRequest()
+	r.Group, r.MemberID, r.InstanceID, r.Generation = theGroup, c.id, c.instance, c.generation
+	for id, text := range assignments {
+		x := kmsg.NewSyncGroupRequestGroupAssignment()
+		x.MemberID, x.MemberAssignment = id, []byte(text)
+		r.GroupAssignment = append(r.GroupAssignment, x)
+	}
+	a := &answer[kmsg.SyncGroupResponse]{}
+	b.Sync(Client{}, r, a.take)
+	synctest.Wait()
+	return a
+}
+
+func (b *bench) heartbeat(c *subscriber) wire.Code {
+	b.t.Helper()
+	r := kmsg.NewPtrHeartbeatRequest()
+	r.Group, r.MemberID, r.InstanceID, r.Generation = theGroup, c.id, c.instance, c.generation
+	var a answer[kmsg.HeartbeatResponse]
+	b.Heartbeat(r, a.take)
+	if a.times != 1 {
+		b.t.Fatalf("a heartbeat was answered %d times", a.times)
+	}
+	return wire.Code(a.resp.ErrorCode)
+}
+
+// commit commits an offset of t-0 and waits.
+func (b *bench) commit(c *subscriber, at int64) wire.Code {
+	b.t.Helper()
+	r := kmsg.NewPtrOffsetCommitRequest()
+	r.Group, r.MemberID, r.InstanceID, r.Generation = theGroup, c.id, c.instance, c.generation
+	topic := kmsg.NewOffsetCommitRequestTopic()
+	topic.Topic = "t"
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Offset, p.Metadata = at, kmsg.StringPtr(fmt.Sprintf("at %d", at))
+	topic.Partitions = append(topic.Partitions, p)
+	r.Topics = append(r.Topics, topic)
+	var a answer[kmsg.OffsetCommitResponse]
+	b.CommitOffsets(r, a.take)
+	pass(time.Second)
+	if a.times != 1 {
+		b.t.Fatalf("a commit was answered %d times", a.times)
+	}
+	return wire.Code(a.resp.Topics[0].Partitions[0].ErrorCode)
+}
+
+func (b *bench) leave(c *subscriber) wire.Code {
+	b.t.Helper()
+	r := kmsg.NewPtrLeaveGroupRequest()
+	m := kmsg.NewLeaveGroupRequestMember()
+	r.Version, r.Group, m.MemberID, m.InstanceID = 5, theGroup, c.id, c.instance
+	r.Members = append(r.Members, m)
+	var a answer[kmsg.LeaveGroupResponse]
+	b.Leave(r, a.take)
+	synctest.Wait()
+	if a.times != 1 {
+		b.t.Fatalf("a leave was answered %d times", a.times)
+	}
+	return wire.Code(a.resp.Members[0].ErrorCode)
+}
+
+func (b *bench) delete() *answer[kmsg.DeleteGroupsResponse] {
+	r := kmsg.NewPtrDeleteGroupsRequest()
+	r.Groups = []string{theGroup}
+	a := &answer[kmsg.DeleteGroupsResponse]{}
+	b.Delete(r, a.take)
+	synctest.Wait()
+	return a
+}
+
+// deleted deletes the group and waits for the answer.
+func (b *bench) deleted() wire.Code {
+	b.t.Helper()
+	a := b.delete()
+	pass(time.Second)
+	if a.times != 1 {
+		b.t.Fatalf("a removal was answered %d times", a.times)
+	}
+	return wire.Code(a.resp.Groups[0].ErrorCode)
+}
+
+// described is the group as DescribeGroups tells it.
+func (b *bench) described() kmsg.DescribeGroupsResponseGroup {
+	b.t.Helper()
+	r := kmsg.NewPtrDescribeGroupsRequest()
+	r.Groups = []string{theGroup}
+	var a answer[kmsg.DescribeGroupsResponse]
+	b.Describe(r, a.take)
+	return a.resp.Groups[0]
+}
+
+// stable makes a group of the subscribers, each with its own assignment, in which the first leads.
+func (b *bench) stable(list ...*subscriber) {
+	b.t.Helper()
+	var joins []*answer[kmsg.JoinGroupResponse]
+	for _, c := range list {
+		joins = append(joins, b.join(c))
+	}
+	for i, c := range list[:len(list)-1] { // each newcomer made those before join again
+		if joins[i].resp != nil {
+			b.joined(c, joins[i])
+			joins[i] = b.join(c)
+		}
+	}
+	assignments := map[string]string{}
+	for i, c := range list {
+		b.joined(c, joins[i])
+		assignments[c.id] = "of " + c.id
+	}
+	var syncs []*answer[kmsg.SyncGroupResponse]
+	for _, c := range list {
+		syncs = append(syncs, b.sync(c, assignments))
+	}
+	pass(time.Second)
+	for i, c := range list {
+		if r := syncs[i].resp; r == nil || r.ErrorCode != 0 || string(r.MemberAssignment) != "of "+c.id {
+			b.t.Fatalf("sync of member %d: %+v", i, r)
+		}
+	}
+}
+
+func bubble(t *testing.T, fn func(t *testing.T, b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { fn(t, newBench(t, newMemLog(), Options{})) })
+}
+
+func TestKilledMemberLeadsToARebalance(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		lives, killed := &subscriber{}, &subscriber{}
+		b.stable(lives, killed)
+		for range 8 {
+			pass(time.Second)
+			if code := b.heartbeat(lives); code != wire.None {
+				t.Fatalf("within the session: %d", code)
+			}
+		}
+		pass(session - 8*time.Second)
+		if code := b.heartbeat(lives); code != wire.RebalanceInProgress {
+			t.Fatalf("after the session: %d", code)
+		}
+		r := b.joined(lives, b.join(lives))
+		if len(r.Members) != 1 || r.LeaderID != lives.id {
+			t.Errorf("the new generation: %+v", r)
+		}
+		if code := b.heartbeat(killed); code != wire.UnknownMemberID {
+			t.Errorf("the killed one comes back: %d", code)
+		}
+	})
+}
+
+func TestStaticMemberComesBackWithoutARebalance(t *testing.T) {
+	for _, leads := range []bool{false, true} {
+		t.Run(fmt.Sprintf("leader %v", leads), func(t *testing.T) {
+			bubble(t, func(t *testing.T, b *bench) {
+				other, static := &subscriber{}, &subscriber{instance: kmsg.StringPtr("i")}
+				if leads {
+					b.stable(static, other)
+				} else {
+					b.stable(other, static)
+				}
+				pass(session / 2)
+				if code := b.heartbeat(other); code != wire.None {
+					t.Fatal(code)
+				}
+				again := &subscriber{instance: static.instance}
+				a := b.join(again)
+				pass(time.Second)
+				r := b.joined(again, a)
+				if r.Generation != static.generation || again.id == static.id || r.SkipAssignment != leads {
+					t.Errorf("it joined with %+v", r)
+				}
+				s := b.sync(again, nil)
+				if s.resp == nil || s.resp.ErrorCode != 0 || string(s.resp.MemberAssignment) != "of "+static.id {
+					t.Errorf("its assignment: %+v", s.resp)
+				}
+				if code := b.heartbeat(other); code != wire.None {
+					t.Errorf("the other is told %d", code)
+				}
+				b2 := b.restarted()
+				for _, c := range []*subscriber{again, other} {
+					if code := b2.heartbeat(c); code != wire.None {
+						t.Errorf("after a restart: %d", code)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestSecondHolderOfAnInstanceIDFencesTheFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		first := &subscriber{instance: kmsg.StringPtr("i")}
+		b.stable(first)
+		second := &subscriber{instance: first.instance}
+		a := b.join(second)
+		pass(time.Second)
+		b.joined(second, a)
+		for name, code := range map[string]wire.Code{
+			"heartbeat": b.heartbeat(first),
+			"commit":    b.commit(first, 1),
+			"leave":     b.leave(first),
+			"join":      wire.Code(b.join(first).resp.ErrorCode),
+			"sync":      wire.Code(b.sync(first, nil).resp.ErrorCode),
+		} {
+			if code != wire.FencedInstanceID {
+				t.Errorf("%s of the first: %d", name, code)
+			}
+		}
+		if code := b.heartbeat(second); code != wire.None {
+			t.Errorf("heartbeat of the second: %d", code)
+		}
+	})
+}
+
+func TestSecondHolderFencesAParkedJoin(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		other, first := &subscriber{}, &subscriber{instance: kmsg.StringPtr("i")}
+		b.stable(other)
+		a := b.join(first) // waits for the other to join again
+		second := &subscriber{instance: first.instance}
+		a2 := b.join(second)
+		if a.resp == nil || wire.Code(a.resp.ErrorCode) != wire.FencedInstanceID {
+			t.Errorf("the first: %+v", a.resp)
+		}
+		b.joined(other, b.join(other))
+		b.joined(second, a2)
+	})
+}
+
+func TestRequestsOfNoMemberAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		m := &subscriber{}
+		b.stable(m)
+		of := func(id string, generation int32, instance *string) *subscriber {
+			return &subscriber{id: id, generation: generation, instance: instance}
+		}
+		for name, tc := range map[string]struct {
+			who  *subscriber
+			want wire.Code
+		}{
+			"unknown member":    {of("nobody", m.generation, nil), wire.UnknownMemberID},
+			"older generation":  {of(m.id, m.generation-1, nil), wire.IllegalGeneration},
+			"newer generation":  {of(m.id, m.generation+1, nil), wire.IllegalGeneration},
+			"unknown instance":  {of(m.id, m.generation, kmsg.StringPtr("i")), wire.UnknownMemberID},
+			"no member, no gen": {of("", -1, nil), wire.UnknownMemberID},
+		} {
+			if got := b.heartbeat(tc.who); got != tc.want {
+				t.Errorf("heartbeat, %s: %d, want %d", name, got, tc.want)
+			}
+			if got := wire.Code(b.sync(tc.who, nil).resp.ErrorCode); got != tc.want {
+				t.Errorf("sync, %s: %d, want %d", name, got, tc.want)
+			}
+			if got := b.commit(tc.who, 1); got != tc.want {
+				t.Errorf("commit, %s: %d, want %d", name, got, tc.want)
+			}
+			if code := b.heartbeat(m); code != wire.None {
+				t.Errorf("the member is told %d", code)
+			}
+		}
+		if a := b.join(of("nobody", 0, nil)); wire.Code(a.resp.ErrorCode) != wire.UnknownMemberID {
+			t.Errorf("join of an unknown member: %+v", a.resp)
+		}
+		if code := b.leave(of("nobody", 0, nil)); code != wire.UnknownMemberID {
+			t.Errorf("leave of an unknown member: %d", code)
+		}
+	})
+}
+
+func TestGroupWithMembersIsNotDeleted(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		if code := b.deleted(); code != wire.GroupIDNotFound {
+			t.Errorf("a group that never was: %d", code)
+		}
+		m := &subscriber{}
+		b.stable(m)
+		if code := b.commit(m, 5); code != wire.None {
+			t.Fatal(code)
+		}
+		if code := b.deleted(); code != wire.NonEmptyGroup {
+			t.Errorf("with a member: %d", code)
+		}
+		if code := b.leave(m); code != wire.None {
+			t.Fatal(code)
+		}
+		pass(time.Second)
+		if code := b.deleted(); code != wire.None {
+			t.Errorf("without members: %d", code)
+		}
+		for _, x := range []*bench{b, b.restarted()} {
+			if g := x.described(); g.State != string(dead) {
+				t.Errorf("it is still there: %+v", g)
+			}
+			if d := x.mu.shards[0].groups[theGroup]; d != nil {
+				t.Errorf("its offsets are still there: %+v", d)
+			}
+		}
+	})
+}
+
+func TestFailedWriteAnswersEveryMember(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		c, other := &subscriber{}, &subscriber{}
+		b.stable(c, other)
+		b.log.mu.err = errors.New("disk")
+		if code := b.commit(c, 1); code != wire.CoordinatorNotAvailable {
+			t.Errorf("commit: %d", code)
+		}
+		a, a2 := b.join(c), b.join(other)
+		b.joined(c, a)
+		b.joined(other, a2)
+		s := b.sync(other, nil)
+		b.log.mu.err = errors.New("disk")
+		s2 := b.sync(c, map[string]string{c.id: "x"})
+		for _, a := range []*answer[kmsg.SyncGroupResponse]{s, s2} {
+			if a.times != 1 || wire.Code(a.resp.ErrorCode) != wire.CoordinatorNotAvailable {
+				t.Errorf("sync: %+v, %d times", a.resp, a.times)
+			}
+		}
+		if code := b.heartbeat(c); code != wire.RebalanceInProgress {
+			t.Errorf("after the failure: %d", code)
+		}
+	})
+}
