@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestKafkaReadsOurSegments lets Apache Kafka's own DumpLogSegments read what a node left after a clean stop: log, indexes and producer snapshot.
+func TestKafkaReadsOurSegments(t *testing.T) {
+	need(t, "java")
+	script := peer(t, "kafka/kafka.sh")
+	dir := t.TempDir()
+	n := startDev(t, dir, nil)
+	milldam(t, "topic", "create", "dumped", "-c", "segment.bytes=1048576", "-c", "retention.ms=-1", "-b", n.kafka)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.DefaultProduceTopic("dumped"), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	const count = 5000
+	at := time.UnixMilli(1_000_000)
+	for i := range count {
+		value := fmt.Appendf(nil, "%d %x", i, i*7919*104729)
+		cl.Produce(t.Context(), &kgo.Record{Key: fmt.Appendf(nil, "key-%d", i), Value: append(value, make([]byte, 1000)...), Timestamp: at.Add(time.Duration(i) * time.Millisecond)},
+			func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Errorf("produce: %v", err)
+				}
+			})
+		if i%100 == 99 {
+			if err := cl.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if code, _ := n.terminate(); code != 0 {
+		t.Fatalf("exit %d", code)
+	}
+	dump := func(pattern string, args ...string) string {
+		t.Helper()
+		files, err := filepath.Glob(filepath.Join(dir, "logs", "dumped-0", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no %s: %v", pattern, err)
+		}
+		out := strings.Join(run(t, time.Minute, "", exec.Command(script, append([]string{"tool", "DumpLogSegments", "--files", strings.Join(files, ",")}, args...)...)), "\n")
+		for _, bad := range []string{"Exception", "isvalid: false", "isValid: false", "Mismatches", "Found timestamp mismatch", "Found out of order"} {
+			if strings.Contains(out, bad) {
+				t.Errorf("%s: it says %q:\n%.2000s", pattern, bad, out)
+			}
+		}
+		return out
+	}
+	out := dump("*.log", "--deep-iteration", "--print-data-log")
+	if got := strings.Count(out, "keySize:"); got != count {
+		t.Errorf("Kafka reads %d records, want %d", got, count)
+	}
+	says(t, out, "key: key-0 payload: 0 0", fmt.Sprintf("offset: %d ", count-1))
+	says(t, dump("*.index", "--index-sanity-check"), "passed sanity check")
+	dump("*.timeindex")
+	says(t, dump("*.snapshot"), "producerId: ")
+}
