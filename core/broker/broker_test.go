@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/milldam/milldam/core/broker"
 	"github.com/milldam/milldam/core/coordinator"
@@ -32,6 +33,7 @@ type running struct {
 	addr   string
 	memory *wire.MemoryListener
 	groups *coordinator.Groups
+	serve  func(net.Listener) // until close
 	close  func()
 }
 
@@ -52,9 +54,10 @@ func start(t testing.TB, fs vfs.FS) *running {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r := &running{addr: tcp.Addr().String(), memory: wire.NewMemoryListener("embedded:9092"), groups: groups}
-	served := make(chan error, 2)
-	go func() { served <- s.Serve(tcp) }()
-	go func() { served <- s.Serve(r.memory) }()
+	var served errgroup.Group
+	r.serve = func(l net.Listener) { served.Go(func() error { return s.Serve(l) }) }
+	r.serve(tcp)
+	r.serve(r.memory)
 	closed := false
 	r.close = func() {
 		if closed {
@@ -63,7 +66,7 @@ func start(t testing.TB, fs vfs.FS) *running {
 		closed = true
 		must(t, groups.Close())
 		must(t, s.Close())
-		must(t, errors.Join(<-served, <-served))
+		must(t, served.Wait())
 		must(t, replicas.Close())
 		must(t, controller.Close())
 	}
