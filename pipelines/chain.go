@@ -47,7 +47,28 @@ func newChain(s *Spec, from, to int, rt *expression.Runtime) *chain {
 			c.steps = append(c.steps, recordStep{step.Map.apply, fail})
 		}
 	}
+	if reads, ok := readBy(s.Steps[from:to]); ok {
+		c.message.Expect(reads)
+	}
 	return c
+}
+
+// readBy returns the expressions that read the value until a map makes a new one; ok is false when other steps may read it too.
+func readBy(steps []Step) (reads []expression.Expression, ok bool) {
+	for _, step := range steps {
+		switch {
+		case step.Where != nil:
+			reads = append(reads, step.Where.condition)
+		case step.Map != nil:
+			for _, f := range step.Map.fields {
+				reads = append(reads, f.expression)
+			}
+			return reads, true
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
 }
 
 // addSink adds the expressions of a topic sink.

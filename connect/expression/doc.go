@@ -20,5 +20,5 @@
 //
 // Files: expression.go compiles and evaluates; check.go rewrites the syntax tree for missing fields and bounds; functions.go,
 // bounded.go and time.go are the functions; template.go is Template; aggregate.go and accumulate.go are Aggregate; message.go is
-// Message; decode.go and encode.go are JSON; strftime.go is time layouts.
+// Message; decode.go and encode.go are JSON; paths.go what of it is read; strftime.go is time layouts.
 package expression

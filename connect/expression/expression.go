@@ -43,11 +43,15 @@ type names uint
 
 var recordNames = []string{"value", "key", "headers", "topic", "partition", "offset", "timestamp"}
 
+// usesValue is the bit of the first of them.
+const usesValue names = 1
+
 // Expression is a compiled expression; the zero value is an absent one.
 type Expression struct {
 	source  string
 	program *vm.Program
 	uses    names
+	reads   [][]string // paths of the value; an empty one is all of it
 }
 
 // CompileError is what is wrong with a source, Width characters from the character at Offset.
@@ -121,6 +125,8 @@ func finish(source string, tree *parser.Tree, cfg *conf.Config, scope Scope) (Ex
 	if found.err != nil {
 		return Expression{}, found.err
 	}
+	reads := pathCollector{}
+	ast.Walk(&tree.Node, reads)
 	if _, err := checker.Check(tree, cfg); err != nil {
 		return Expression{}, compileError(source, scope, err)
 	}
@@ -135,7 +141,7 @@ func finish(source string, tree *parser.Tree, cfg *conf.Config, scope Scope) (Ex
 	if err != nil {
 		return Expression{}, compileError(source, scope, err)
 	}
-	return Expression{source: source, program: program, uses: found.uses}, nil
+	return Expression{source: source, program: program, uses: found.uses, reads: reads.all()}, nil
 }
 
 // compileError turns an error of expr into one that users understand.
@@ -208,11 +214,18 @@ func (e Expression) Eval(m *Message) (any, error) {
 	if e.program == nil {
 		return nil, errors.New("the expression is absent")
 	}
-	if err := m.fill(e.uses); err != nil {
+	if err := m.fill(e); err != nil {
 		return nil, err
 	}
 	m.runtime.iterations = 0
 	out, err := m.machine.Run(e.program, m.env)
+	if err != nil && m.partial { // once more with the whole value, whose fields the error may name
+		if err := errors.Join(m.complete(), m.fill(e)); err != nil {
+			return nil, err
+		}
+		m.runtime.iterations = 0
+		out, err = m.machine.Run(e.program, m.env)
+	}
 	if err != nil {
 		return nil, e.evalError(err)
 	}

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,6 +33,10 @@ type Message struct {
 	order   []string // fields of value when it is an object
 	decoded bool
 	changed bool
+	partial bool // of value only what needs names is decoded
+	needs   *paths
+	known   map[*vm.Program]bool // those whose paths needs has
+	out     []byte               // where values are encoded
 	env     map[string]any
 	machine vm.VM
 	runtime *Runtime
@@ -42,10 +47,22 @@ func NewMessage(rt *Runtime) *Message {
 	return &Message{env: map[string]any{runtimeName: rt}, runtime: rt}
 }
 
+// Expect says that of the values as they come only these expressions read. The fields they do not name are checked and not decoded; other expressions
+// may be evaluated still, and cost a second decoding.
+func (m *Message) Expect(expressions []Expression) {
+	m.needs, m.known = &paths{}, map[*vm.Program]bool{}
+	for _, e := range expressions {
+		m.known[e.program] = true
+		for _, path := range e.reads {
+			m.needs.add(path)
+		}
+	}
+}
+
 // Reset makes r the record of the message; window and table are forgotten.
 func (m *Message) Reset(r connect.Record) {
 	m.Record = r
-	m.value, m.order, m.decoded, m.changed = nil, nil, false, false
+	m.value, m.order, m.decoded, m.changed, m.partial = nil, nil, false, false, false
 	clear(m.env)
 	m.env[runtimeName] = m.runtime
 }
@@ -55,18 +72,28 @@ var ErrNoJSON = errors.New("value")
 
 // Value returns the decoded value; nil for a tombstone.
 func (m *Message) Value() (any, error) {
-	if m.decoded {
+	if m.decoded && !m.partial {
 		return m.value, nil
 	}
+	return m.value, m.complete()
+}
+
+// complete decodes the whole value.
+func (m *Message) complete() error {
+	delete(m.env, "value")
+	return m.decode(everything)
+}
+
+func (m *Message) decode(want *paths) error {
 	if m.Record.Value != nil {
-		v, order, err := Decode(m.Record.Value)
+		v, order, err := decode(m.Record.Value, want)
 		if err != nil {
-			return nil, fmt.Errorf("%w is %w", ErrNoJSON, err)
+			return fmt.Errorf("%w is %w", ErrNoJSON, err)
 		}
 		m.value, m.order = v, order
 	}
-	m.decoded = true
-	return m.value, nil
+	m.decoded, m.partial = true, !want.whole
+	return nil
 }
 
 // IsTombstone tells whether the record has no value.
@@ -93,7 +120,7 @@ func (m *Message) SetObject(fields map[string]any, order []string) {
 func (m *Message) SetValue(v any) { m.set(v) }
 
 func (m *Message) set(v any) {
-	m.value, m.order, m.decoded, m.changed = v, nil, true, true
+	m.value, m.order, m.decoded, m.changed, m.partial = v, nil, true, true, false
 	delete(m.env, "value")
 }
 
@@ -117,36 +144,42 @@ func (m *Message) SetWindow(start, end time.Time) {
 // SetTable gives expressions the name table: the joined row, or nil.
 func (m *Message) SetTable(row any) { m.env["table"] = row }
 
+// keptOutBytes is the largest buffer for encoding that stays for the next record.
+const keptOutBytes = 64 << 10
+
 // Encode returns the value's bytes: those of the record while nothing changed it.
 func (m *Message) Encode() ([]byte, error) {
 	if !m.changed {
 		return m.Record.Value, nil
 	}
+	if m.value == nil {
+		return nil, nil
+	}
 	var err error
 	var out []byte
-	switch v := m.value.(type) {
-	case nil:
-		return nil, nil
-	case map[string]any:
-		if m.order != nil {
-			out, err = AppendObject(nil, v, m.order)
-		} else {
-			out, err = Append(nil, v)
-		}
-	default:
-		out, err = Append(nil, v)
+	if v, ok := m.value.(map[string]any); ok && m.order != nil {
+		out, err = AppendObject(m.out[:0], v, m.order)
+	} else {
+		out, err = Append(m.out[:0], m.value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("encode the value: %w", err)
 	}
+	if cap(out) <= keptOutBytes {
+		m.out = out
+	}
+	out = bytes.Clone(out) // exactly as long as it is: records are kept
 	m.Record.Value, m.changed = out, false
 	return out, nil
 }
 
 // fill puts the names that an expression uses into its environment.
-func (m *Message) fill(uses names) error {
+func (m *Message) fill(e Expression) error {
+	if err := m.fillValue(e); err != nil {
+		return err
+	}
 	for bit, name := range recordNames {
-		if uses&(1<<bit) == 0 {
+		if e.uses&(1<<bit) == 0 {
 			continue
 		}
 		if _, has := m.env[name]; has {
@@ -161,10 +194,22 @@ func (m *Message) fill(uses names) error {
 	return nil
 }
 
+// fillValue decodes what e reads of the value.
+func (m *Message) fillValue(e Expression) error {
+	expected := m.known[e.program]
+	switch {
+	case e.uses&usesValue == 0 || m.decoded && (!m.partial || expected):
+		return nil
+	case expected:
+		return m.decode(m.needs)
+	}
+	return m.complete()
+}
+
 func (m *Message) lookup(name string) (any, error) {
 	switch name {
 	case "value":
-		return m.Value()
+		return m.value, nil // fillValue decoded it
 	case "key":
 		if m.Record.Key == nil {
 			return nil, nil
