@@ -492,3 +492,19 @@ func TestFailedWriteAnswersEveryMember(t *testing.T) {
 		}
 	})
 }
+
+func TestGroupTakesAsManyMembersAsItMayHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMemLog(), Options{MaxGroupSize: 2})
+		first, second := &subscriber{}, &subscriber{instance: kmsg.StringPtr("i")}
+		b.stable(first)
+		b.stable(first, second)
+		if code := wire.Code(b.join(&subscriber{}).resp.ErrorCode); code != wire.GroupMaxSizeReached {
+			t.Errorf("a third of two: %d", code)
+		}
+		again := &subscriber{instance: second.instance}
+		a := b.join(again)
+		pass(time.Second)
+		b.joined(again, a) // in the place of its former self
+	})
+}

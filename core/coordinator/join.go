@@ -56,11 +56,15 @@ func (g *Groups) forgetIfUnused(gr *group) {
 
 // join decides what becomes of a join; code is not None when it is refused, else reply is or will be called.
 func (g *Groups) join(gr *group, c Client, req *kmsg.JoinGroupRequest, session time.Duration, reply func(*kmsg.JoinGroupResponse)) wire.Code {
+	known := req.MemberID
+	if known == "" && req.InstanceID != nil {
+		known = gr.static[*req.InstanceID]
+	}
 	switch {
 	case !gr.supports(req.ProtocolType, req.Protocols) && gr.members[req.MemberID] == nil,
 		len(gr.members) == 1 && gr.members[req.MemberID] != nil && (req.ProtocolType == "" || len(req.Protocols) == 0):
 		return wire.InconsistentGroupProtocol
-	case gr.members[req.MemberID] == nil && len(gr.members)+len(gr.pending) >= g.opts.MaxGroupSize:
+	case gr.members[known] == nil && gr.pending[known] == nil && len(gr.members)+len(gr.pending) >= g.opts.MaxGroupSize:
 		return wire.GroupMaxSizeReached
 	}
 	rebalance := time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond
