@@ -181,8 +181,8 @@ func failedSync(code wire.Code) *kmsg.SyncGroupResponse {
 	return r
 }
 
-// supports tells whether a newcomer's protocols fit the group's: one at least that every member knows.
-func (gr *group) supports(protocolType string, protocols []kmsg.JoinGroupRequestProtocol) bool {
+// supports tells whether protocols fit the group's: one at least that every member knows, other than the one called id, whose they are or will be.
+func (gr *group) supports(id, protocolType string, protocols []kmsg.JoinGroupRequestProtocol) bool {
 	if len(gr.members) == 0 {
 		return protocolType != "" && len(protocols) > 0
 	}
@@ -190,16 +190,17 @@ func (gr *group) supports(protocolType string, protocols []kmsg.JoinGroupRequest
 		return false
 	}
 	for _, p := range protocols {
-		if gr.allKnow(p.Name) {
+		if gr.allKnow(p.Name, id) {
 			return true
 		}
 	}
 	return false
 }
 
-func (gr *group) allKnow(protocol string) bool {
-	for _, m := range gr.members {
-		if m.metadata(protocol) == nil {
+// allKnow tells whether every member knows a protocol; except, when not empty, is one that is not asked.
+func (gr *group) allKnow(protocol, except string) bool {
+	for id, m := range gr.members {
+		if id != except && m.metadata(protocol) == nil {
 			return false
 		}
 	}
@@ -224,7 +225,7 @@ func (gr *group) vote() string {
 	votes := map[string]int{}
 	for _, m := range gr.members {
 		for _, p := range m.protocols {
-			if gr.allKnow(p.Name) {
+			if gr.allKnow(p.Name, "") {
 				votes[p.Name]++
 				break
 			}

@@ -508,3 +508,25 @@ func TestGroupTakesAsManyMembersAsItMayHave(t *testing.T) {
 		b.joined(again, a) // in the place of its former self
 	})
 }
+
+func TestMemberMayNotTakeTheLastCommonProtocolAway(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		first, second := &subscriber{protocols: []string{"range", "cooperative"}}, &subscriber{protocols: []string{"range"}}
+		b.stable(first, second)
+		changed := *first
+		changed.protocols = []string{"cooperative"}
+		a := b.join(&changed)
+		if a.resp == nil || wire.Code(a.resp.ErrorCode) != wire.InconsistentGroupProtocol {
+			t.Fatalf("%+v", a.resp)
+		}
+		if code := b.heartbeat(second); code != wire.None {
+			t.Errorf("the other is told %d", code)
+		}
+		if code := b.leave(second); code != wire.None {
+			t.Fatal(code)
+		}
+		if r := b.joined(&changed, b.join(&changed)); *r.Protocol != "cooperative" { // alone it may
+			t.Errorf("alone: %+v", r)
+		}
+	})
+}

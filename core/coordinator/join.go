@@ -61,8 +61,7 @@ func (g *Groups) join(gr *group, c Client, req *kmsg.JoinGroupRequest, session t
 		known = gr.static[*req.InstanceID]
 	}
 	switch {
-	case !gr.supports(req.ProtocolType, req.Protocols) && gr.members[req.MemberID] == nil,
-		len(gr.members) == 1 && gr.members[req.MemberID] != nil && (req.ProtocolType == "" || len(req.Protocols) == 0):
+	case !gr.supports(known, req.ProtocolType, req.Protocols):
 		return wire.InconsistentGroupProtocol
 	case gr.members[known] == nil && gr.pending[known] == nil && len(gr.members)+len(gr.pending) >= g.opts.MaxGroupSize:
 		return wire.GroupMaxSizeReached
