@@ -530,3 +530,22 @@ func TestMemberMayNotTakeTheLastCommonProtocolAway(t *testing.T) {
 		}
 	})
 }
+
+func TestDeadStaticMembersLoseTheirPlace(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		// Their sessions are longer than two rebalances, so one follows the other while nobody is there.
+		a, c := &subscriber{instance: kmsg.StringPtr("a"), rebalance: 2 * time.Second}, &subscriber{instance: kmsg.StringPtr("c"), rebalance: 2 * time.Second}
+		b.stable(a, c)
+		pass(session - 2*time.Second)
+		if code := b.heartbeat(a); code != wire.None {
+			t.Fatal(code)
+		}
+		pass(5 * session)
+		if g := b.described(); g.State != string(empty) {
+			t.Errorf("long after both died: %+v", g)
+		}
+		if code := b.deleted(); code != wire.None {
+			t.Errorf("delete: %d", code)
+		}
+	})
+}

@@ -256,7 +256,7 @@ func (g *Groups) tryCompleteJoin(gr *group) {
 }
 
 // completeJoin ends the wait: who has not joined again is out, the others are a new generation. A static member that is away keeps its place until its
-// session ends.
+// session ends; while all are, there is no new generation, since each starts the sessions anew.
 func (g *Groups) completeJoin(gr *group) {
 	if gr.state != preparing {
 		return
@@ -266,6 +266,10 @@ func (g *Groups) completeJoin(gr *group) {
 		if m.join == nil && m.instance == nil {
 			g.removeMember(gr, m)
 		}
+	}
+	if len(gr.members) > 0 && !gr.anyJoined() {
+		gr.rebalance = g.mu.deadlines.after(gr.longestRebalance(), func() { g.completeJoin(gr) })
+		return
 	}
 	if leader := gr.members[gr.leader]; leader == nil || leader.join == nil {
 		for _, m := range gr.members {
@@ -293,6 +297,15 @@ func (g *Groups) completeJoin(gr *group) {
 	}
 	generation := gr.generation
 	gr.rebalance = g.mu.deadlines.after(gr.longestRebalance(), func() { g.syncEnded(gr, generation) })
+}
+
+func (gr *group) anyJoined() bool {
+	for _, m := range gr.members {
+		if m.join != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // syncEnded removes members that have not asked for their assignment in time.
