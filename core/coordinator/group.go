@@ -29,6 +29,7 @@ type group struct {
 	state groupState
 
 	generation   int32
+	assigned     int32 // the last generation whose leader has said who gets what
 	protocolType string
 	protocol     string
 	leader       string

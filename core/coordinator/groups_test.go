@@ -549,3 +549,21 @@ func TestDeadStaticMembersLoseTheirPlace(t *testing.T) {
 		}
 	})
 }
+
+func TestFirstAssignmentOfALeaderHolds(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		m := &subscriber{}
+		b.joined(m, b.join(m))
+		lost := b.sync(m, map[string]string{m.id: "first"})
+		again := b.sync(m, map[string]string{m.id: "second"}) // the client gave the first up
+		pass(time.Second)
+		if lost.times != 1 || again.times != 1 || string(again.resp.MemberAssignment) != "first" {
+			t.Errorf("%+v, %+v", lost.resp, again.resp)
+		}
+		for _, x := range []*bench{b, b.restarted()} {
+			if g := x.described(); string(g.Members[0].MemberAssignment) != "first" {
+				t.Errorf("%q", g.Members[0].MemberAssignment)
+			}
+		}
+	})
+}

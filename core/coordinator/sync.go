@@ -52,7 +52,7 @@ func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.Syn
 	}
 	g.heard(m)
 	if gr.state == stable {
-		reply(gr.assigned(m))
+		reply(gr.assignment(m))
 		return
 	}
 	m.answerSync(failedSync(wire.RebalanceInProgress))
@@ -62,8 +62,8 @@ func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.Syn
 	}
 }
 
-// assigned is the answer with a member's assignment.
-func (gr *group) assigned(m *member) *kmsg.SyncGroupResponse {
+// assignment is the answer with a member's assignment.
+func (gr *group) assignment(m *member) *kmsg.SyncGroupResponse {
 	r := kmsg.NewPtrSyncGroupResponse()
 	protocol, protocolType := gr.protocol, gr.protocolType
 	r.ProtocolType, r.Protocol, r.MemberAssignment = &protocolType, &protocol, m.assignment
@@ -75,6 +75,10 @@ func (gr *group) assigned(m *member) *kmsg.SyncGroupResponse {
 
 // assign takes the leader's assignment, makes it durable, and gives it to all.
 func (g *Groups) assign(gr *group, list []kmsg.SyncGroupRequestGroupAssignment) {
+	if gr.assigned == gr.generation { // the leader asks again: the assignment that is being written holds
+		return
+	}
+	gr.assigned = gr.generation
 	assignments := map[string][]byte{}
 	for id := range gr.members {
 		assignments[id] = []byte{}
@@ -101,7 +105,7 @@ func (g *Groups) assign(gr *group, list []kmsg.SyncGroupRequestGroupAssignment) 
 		for id, m := range gr.members {
 			m.assignment = assignments[id]
 			g.heard(m)
-			m.answerSync(gr.assigned(m))
+			m.answerSync(gr.assignment(m))
 		}
 	})
 }
