@@ -106,12 +106,10 @@ func (g *Groups) Delete(req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGr
 			continue
 		}
 		list, code := g.removal(s, name)
-		if out.ErrorCode = int16(code); code == wire.None && len(list) > 0 {
+		if out.ErrorCode = int16(code); code == wire.None {
 			left++
-			g.write(s, list, func(code wire.Code) {
-				if out.ErrorCode = int16(code); code == wire.None {
-					delete(g.mu.groups, name)
-				}
+			g.remove(g.mu.groups[name], list, func(code wire.Code) {
+				out.ErrorCode = int16(code)
 				done()
 			})
 		}
@@ -126,17 +124,30 @@ func (g *Groups) Delete(req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGr
 func (g *Groups) removal(s *shard, name string) ([]entry, wire.Code) {
 	gr, d := g.mu.groups[name], s.groups[name]
 	switch {
-	case gr == nil || !g.exists(gr):
+	case gr == nil || gr.state == dead || !g.exists(gr):
 		return nil, wire.GroupIDNotFound
 	case len(gr.members) > 0 || gr.state == preparing || gr.state == completing:
 		return nil, wire.NonEmptyGroup
-	case d == nil:
-		delete(g.mu.groups, name)
-		return nil, wire.None
 	}
 	list := []entry{{group: name}}
-	for key := range d.offsets {
-		list = append(list, entry{group: name, isOffset: true, key: key})
+	if d != nil {
+		for key := range d.offsets {
+			list = append(list, entry{group: name, isOffset: true, key: key})
+		}
 	}
 	return list, wire.None
+}
+
+// remove writes the removal of a group that nobody is in. Until that is done it is dead: who joined it now would be in a group that is forgotten a moment
+// later, and whose timers go on.
+func (g *Groups) remove(gr *group, list []entry, then func(wire.Code)) {
+	gr.state = dead
+	g.write(gr.shard, list, func(code wire.Code) {
+		if code == wire.None {
+			delete(g.mu.groups, gr.name)
+		} else {
+			gr.state = empty
+		}
+		then(code)
+	})
 }

@@ -203,6 +203,11 @@ func (g *Groups) write(s *shard, list []entry, then func(wire.Code)) {
 				}
 			}
 			then(code)
+			for i, e := range list {
+				if i == 0 || e.group != list[i-1].group {
+					g.settle(s, e.group)
+				}
+			}
 		})
 	}
 	batch, err := batchOf(list)
@@ -211,6 +216,16 @@ func (g *Groups) write(s *shard, list []entry, then func(wire.Code)) {
 	}
 	if err != nil {
 		later(err)
+	}
+}
+
+// settle makes the groups that live those that the log knows, and those that somebody is in.
+func (g *Groups) settle(s *shard, name string) {
+	switch gr, d := g.mu.groups[name], s.groups[name]; {
+	case gr == nil && d != nil: // a commit that was on its way when the group was removed
+		g.mu.groups[name] = g.restored(name, s, d)
+	case gr != nil:
+		g.forgetIfUnused(gr)
 	}
 }
 

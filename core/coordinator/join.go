@@ -41,6 +41,10 @@ func (g *Groups) Join(c Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.Joi
 		gr = g.newGroup(req.Group, s)
 		g.mu.groups[req.Group] = gr
 	}
+	if gr.state == dead {
+		reply(failedJoin(req.MemberID, wire.CoordinatorNotAvailable))
+		return
+	}
 	if code := g.join(gr, c, req, session, reply); code != wire.None {
 		reply(failedJoin(req.MemberID, code))
 		g.forgetIfUnused(gr)
@@ -49,7 +53,7 @@ func (g *Groups) Join(c Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.Joi
 
 // forgetIfUnused drops a group of which nothing is known but its name.
 func (g *Groups) forgetIfUnused(gr *group) {
-	if len(gr.members) == 0 && len(gr.pending) == 0 && gr.shard.groups[gr.name] == nil && gr.generation == 0 {
+	if len(gr.members) == 0 && len(gr.pending) == 0 && gr.shard.groups[gr.name] == nil && gr.generation == 0 && g.mu.groups[gr.name] == gr {
 		delete(g.mu.groups, gr.name)
 	}
 }

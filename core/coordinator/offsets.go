@@ -41,6 +41,7 @@ func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.O
 	}
 	if len(list) == 0 {
 		reply(commitResponse(req, wire.None, tooLarge))
+		g.forgetIfUnused(gr)
 		return
 	}
 	g.write(s, list, func(code wire.Code) { reply(commitResponse(req, code, tooLarge)) })
@@ -56,6 +57,9 @@ func (g *Groups) committer(s *shard, req *kmsg.OffsetCommitRequest) (*group, wir
 		gr = g.newGroup(req.Group, s)
 		g.mu.groups[req.Group] = gr
 		return gr, wire.None
+	}
+	if gr.state == dead {
+		return nil, wire.CoordinatorNotAvailable
 	}
 	if req.Generation < 0 && req.MemberID == "" && req.InstanceID == nil { // a client that assigns by itself, or a tool
 		if len(gr.members) > 0 {

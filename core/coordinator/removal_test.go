@@ -1,0 +1,69 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/wire"
+)
+
+func TestGroupIsNotJoinedWhileItIsDeleted(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		m := &subscriber{}
+		b.stable(m)
+		if code := b.leave(m); code != wire.None {
+			t.Fatal(code)
+		}
+		pass(time.Second)
+		a := b.delete()
+		late := &subscriber{instance: kmsg.StringPtr("i")}
+		if j := b.join(late); j.resp == nil || wire.Code(j.resp.ErrorCode) != wire.CoordinatorNotAvailable {
+			t.Errorf("a join while the group is deleted: %+v", j.resp)
+		}
+		pass(time.Second)
+		if a.times != 1 || a.resp.Groups[0].ErrorCode != 0 {
+			t.Fatalf("%+v", a.resp)
+		}
+		b.stable(late)
+		pass(session / 2)
+		if code := b.heartbeat(late); code != wire.None {
+			t.Errorf("heartbeat: %d", code)
+		}
+		pass(session / 2)
+		if code := b.heartbeat(late); code != wire.None {
+			t.Errorf("heartbeat: %d", code)
+		}
+		if code := b.restarted().heartbeat(late); code != wire.None {
+			t.Errorf("after a restart: %d", code)
+		}
+	})
+}
+
+func TestCommitOnTheWaySurvivesItsGroupsRemoval(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		tool := &subscriber{generation: -1}
+		if code := b.commit(tool, 1); code != wire.None {
+			t.Fatal(code)
+		}
+		r := kmsg.NewPtrOffsetCommitRequest()
+		topic := kmsg.NewOffsetCommitRequestTopic()
+		topic.Topic = "u"
+		topic.Partitions = append(topic.Partitions, kmsg.NewOffsetCommitRequestTopicPartition())
+		r.Group, r.Generation, r.Topics = theGroup, -1, append(r.Topics, topic)
+		var c answer[kmsg.OffsetCommitResponse]
+		b.CommitOffsets(r, c.take)
+		if code := b.deleted(); code != wire.None || c.times != 1 {
+			t.Fatal(code, c)
+		}
+		for _, x := range []*bench{b, b.restarted()} {
+			if g := x.described(); g.State != string(empty) {
+				t.Errorf("the group of the commit: %+v", g)
+			}
+		}
+		if code := b.deleted(); code != wire.None {
+			t.Errorf("deleted again: %d", code)
+		}
+	})
+}
