@@ -230,20 +230,20 @@ func (g *Groups) DeleteOffsets(req *kmsg.OffsetDeleteRequest, reply func(*kmsg.O
 	})
 }
 
-// TopicsDeleted drops the offsets of topics that are gone.
+// TopicsDeleted drops the offsets of topics that are gone. Groups that have none left go with the next Expire.
 func (g *Groups) TopicsDeleted(topics []string) {
 	gone := map[string]bool{}
 	for _, t := range topics {
 		gone[t] = true
 	}
-	g.dropOffsets(func(_ *group, key offsetKey, _ offset) bool { return gone[key.topic] })
+	g.dropOffsets(false, func(_ *group, key offsetKey, _ offset) bool { return gone[key.topic] })
 }
 
 // Expire drops the offsets of groups without members that are older than the retention at now, counted from when the last member left or the
-// offset was committed, whichever is later. The owner calls it every few minutes.
+// offset was committed, whichever is later. A group without members and offsets is gone then, as in Kafka. The owner calls it every few minutes.
 func (g *Groups) Expire(now time.Time) {
 	oldest := now.Add(-g.opts.OffsetsRetention)
-	g.dropOffsets(func(gr *group, _ offsetKey, o offset) bool {
+	g.dropOffsets(true, func(gr *group, _ offsetKey, o offset) bool {
 		if gr != nil && (len(gr.members) > 0 || gr.generation > 0 && gr.since.After(oldest)) {
 			return false
 		}
@@ -251,8 +251,8 @@ func (g *Groups) Expire(now time.Time) {
 	})
 }
 
-// dropOffsets removes the offsets that drop picks. Nobody waits for it.
-func (g *Groups) dropOffsets(drop func(*group, offsetKey, offset) bool) {
+// dropOffsets removes the offsets that drop picks, and with groups also the groups that nobody is in and that have none left. Nobody waits for it.
+func (g *Groups) dropOffsets(groups bool, drop func(*group, offsetKey, offset) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, s := range g.mu.shards {
@@ -263,7 +263,11 @@ func (g *Groups) dropOffsets(drop func(*group, offsetKey, offset) bool) {
 					list = append(list, entry{group: name, isOffset: true, key: key})
 				}
 			}
-			if len(list) > 0 {
+			gr := g.mu.groups[name]
+			switch {
+			case groups && len(list) == len(d.offsets) && gr != nil && gr.state == empty:
+				g.remove(gr, append(list, entry{group: name}), func(wire.Code) {})
+			case len(list) > 0:
 				g.write(s, list, func(wire.Code) {})
 			}
 		}

@@ -67,3 +67,30 @@ func TestCommitOnTheWaySurvivesItsGroupsRemoval(t *testing.T) {
 		}
 	})
 }
+
+func TestExpiredGroupIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		m := &subscriber{}
+		b.stable(m)
+		if code := b.commit(m, 1); code != wire.None {
+			t.Fatal(code)
+		}
+		if code := b.leave(m); code != wire.None {
+			t.Fatal(code)
+		}
+		pass(time.Hour)
+		b.Expire(time.Now())
+		pass(time.Second)
+		if g := b.described(); g.State != string(empty) {
+			t.Fatalf("before its time: %+v", g)
+		}
+		pass(b.opts.OffsetsRetention + time.Hour)
+		b.Expire(time.Now())
+		pass(time.Second)
+		for _, x := range []*bench{b, b.restarted()} {
+			if g := x.described(); g.State != string(dead) || len(x.mu.groups) > 0 {
+				t.Errorf("after its time: %+v", g)
+			}
+		}
+	})
+}
