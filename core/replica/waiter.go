@@ -9,11 +9,11 @@ import (
 type Waiter struct {
 	wheel *Wheel
 	parts []*Partition
-	timer *Timer
 	fn    func(expired bool)
 	mu    struct {
 		sync.Mutex
-		done bool
+		done  bool
+		timer *Timer
 	}
 }
 
@@ -29,11 +29,18 @@ func (w *Wheel) Wait(parts []*Partition, d time.Duration, fn func(expired bool))
 		p.mu.waiters[x] = struct{}{}
 		p.mu.Unlock()
 	}
-	x.timer = w.After(d, func() {
+	timer := w.After(d, func() {
 		if x.Done() {
 			fn(true)
 		}
 	})
+	x.mu.Lock()
+	x.mu.timer = timer
+	ended := x.mu.done
+	x.mu.Unlock()
+	if ended { // it was woken before there was a timer to stop
+		w.Stop(timer)
+	}
 	return x
 }
 
@@ -49,14 +56,14 @@ func (w *Waiter) wake() {
 // Done ends the wait. It returns false when it had ended already.
 func (w *Waiter) Done() bool {
 	w.mu.Lock()
-	first := !w.mu.done
+	first, timer := !w.mu.done, w.mu.timer
 	w.mu.done = true
 	w.mu.Unlock()
 	if !first {
 		return false
 	}
-	if w.timer != nil {
-		w.wheel.Stop(w.timer)
+	if timer != nil {
+		w.wheel.Stop(timer)
 	}
 	for _, p := range w.parts {
 		p.mu.Lock()
