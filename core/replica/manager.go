@@ -64,8 +64,15 @@ func Open(ctx context.Context, o Options) (*Manager, storage.Recovery, error) {
 // Store is the store of this node's logs.
 func (m *Manager) Store() *storage.Store { return m.store }
 
-// follow takes over a new image.
+// follow takes over a new image. Who waits for a partition that is gone is woken, and finds that.
 func (m *Manager) follow(old, image *meta.Image) {
+	for _, p := range m.take(old, image) {
+		p.wake()
+	}
+}
+
+// take takes over a new image and returns the partitions that are gone.
+func (m *Manager) take(old, image *meta.Image) (gone []*Partition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := map[record.TopicID]bool{}
@@ -86,7 +93,9 @@ func (m *Manager) follow(old, image *meta.Image) {
 		for _, p := range parts {
 			delete(m.mu.logs, p.Log)
 		}
+		gone = append(gone, parts...)
 	}
+	return gone
 }
 
 func sameBrokerConfigs(a, b *meta.Image) bool {
@@ -127,7 +136,7 @@ func (m *Manager) advanced(logs []*storage.Log) {
 	}
 	m.mu.RUnlock()
 	for _, p := range parts {
-		p.advanced()
+		p.wake()
 	}
 }
 

@@ -60,8 +60,8 @@ func (p *Partition) Read(offset record.Offset, maxBytes int, atLeastOne bool) (s
 	return p.Log.Read(offset, maxBytes, p.HighWatermark(), atLeastOne)
 }
 
-// advanced wakes those who wait for the high watermark to move.
-func (p *Partition) advanced() {
+// wake wakes those who wait for the high watermark to move.
+func (p *Partition) wake() {
 	p.mu.Lock()
 	var woken []*Waiter
 	for w := range p.mu.waiters {

@@ -148,7 +148,7 @@ func quiet(t *testing.T, fs vfs.FS, count int) []*Partition {
 		Topic: func(record.TopicID) (string, storage.LogConfig, bool) { return "t", config, true },
 		OnAdvance: func(logs []*storage.Log) {
 			for _, l := range logs {
-				byLog[l].advanced()
+				byLog[l].wake()
 			}
 		}})
 	must(t, err)
@@ -263,6 +263,31 @@ func TestFetchWaits(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestRemovedTopicWakesWhoWaits(t *testing.T) {
+	n := newNode(t, vfs.NewMem())
+	gone, stays := n.topic("gone"), n.topic("stays")
+	woken := make(chan error, 10)
+	wait := func(p *Partition) *Waiter {
+		return n.Wheel.Wait([]*Partition{p}, time.Hour, func(bool) {
+			_, err := n.Partition(p.Log.Topic(), 0)
+			woken <- err
+		})
+	}
+	w, other := wait(gone), wait(stays)
+	defer other.Done()
+	must(t, n.meta.DeleteTopic(t.Context(), gone.Topic.ID))
+	if err := <-woken; !errors.Is(err, ErrUnknownPartition) {
+		t.Errorf("it is woken and finds %v", err)
+	}
+	if !w.Done() || len(woken) > 0 {
+		t.Error("it ended by itself, or the other was woken")
+	}
+	must(t, n.RemoveTopic(t.Context(), gone.Topic.ID))
+	if _, err := appendAll(gone, batch(t, record.NoProducer, 0, 0, 1)); !errors.Is(err, storage.ErrRemoved) {
+		t.Errorf("append to it: %v", err)
 	}
 }
 

@@ -17,7 +17,7 @@ type Waiter struct {
 	}
 }
 
-// Wait calls fn with false each time the high watermark of one of parts moves, and with true, for the last time, when d has passed. Nothing comes
+// Wait calls fn with false each time the high watermark of one of parts moves, or one of them is gone, and with true, for the last time, when d has passed. Nothing comes
 // after Done. fn must not block; calls may overlap.
 func (w *Wheel) Wait(parts []*Partition, d time.Duration, fn func(expired bool)) *Waiter {
 	x := &Waiter{wheel: w, parts: parts, fn: fn}
