@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ func (c *conn) serve() error {
 	var head [4]byte
 	for {
 		// Waiting for the next request holds one byte, not a buffer.
-		if err := c.net.SetReadDeadline(time.Now().Add(c.server.opts.IdleTimeout)); err != nil {
+		if err := c.expect(c.server.opts.IdleTimeout); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(c.net, head[:1]); err != nil {
@@ -95,6 +96,16 @@ func (c *conn) serve() error {
 			return err
 		}
 	}
+}
+
+// expect gives the client some time for the next read.
+func (c *conn) expect(d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.ending {
+		return errEnding
+	}
+	return c.net.SetReadDeadline(time.Now().Add(d))
 }
 
 // waiting tells whether requests are in flight and more may come.
@@ -146,10 +157,17 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	if int64(size) > c.server.opts.RequestBytes {
 		return &badInputError{errors.New("a request of " + strconv.Itoa(size) + " bytes, more than all requests together may have")}
 	}
+	// The beginning is read before the request is admitted: who only announces one takes no memory from the others.
+	frame, err := c.readMore(r, nil, min(size, firstChunk))
+	if err != nil {
+		return err
+	}
 	if err := c.admit(int64(size)); err != nil {
 		return err
 	}
-	frame, err := readFrame(r, size)
+	for len(frame) < size && err == nil {
+		frame, err = c.readMore(r, frame, min(size-len(frame), len(frame), largestChunk))
+	}
 	if err != nil {
 		c.server.budget.Release(int64(size))
 		return err
@@ -184,23 +202,25 @@ func (c *conn) admit(size int64) error {
 	return c.server.budget.Acquire(c.server.ctx, size)
 }
 
-// firstChunk is how much is allocated for a frame before its bytes have come: a size alone costs no more than this.
-const firstChunk = 1 << 20
+const (
+	// firstChunk is how much of a request is read before it is admitted.
+	firstChunk = 64 << 10
+	// largestChunk is how much of a request is allocated before its bytes have come: a size alone costs no more than this.
+	largestChunk = 4 << 20
+	// chunkTimeout is how long one chunk may take: a request that was admitted holds memory that others wait for.
+	chunkTimeout = 30 * time.Second
+)
 
-// readFrame reads a frame; its memory grows with what comes.
-func readFrame(r io.Reader, size int) ([]byte, error) {
-	frame := make([]byte, min(size, firstChunk))
-	if _, err := io.ReadFull(r, frame); err != nil {
-		return nil, err
-	}
-	for len(frame) < size {
-		next := min(size-len(frame), len(frame))
-		frame = append(frame, make([]byte, next)...)
-		if _, err := io.ReadFull(r, frame[len(frame)-next:]); err != nil {
+// readMore appends the next n bytes to frame.
+func (c *conn) readMore(r *bufio.Reader, frame []byte, n int) ([]byte, error) {
+	if r.Buffered() < n {
+		if err := c.expect(min(chunkTimeout, c.server.opts.IdleTimeout)); err != nil {
 			return nil, err
 		}
 	}
-	return frame, nil
+	frame = slices.Grow(frame, n)[:len(frame)+n]
+	_, err := io.ReadFull(r, frame[len(frame)-n:])
+	return frame, err
 }
 
 // unsupported answers a request of a version that is not served: ApiVersions with what is, in its first form; anything else in the form of the version
@@ -418,8 +438,9 @@ func (c *conn) end(inOrder bool) {
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.mu.ending = true
+	err := c.net.SetReadDeadline(time.Now())
 	c.mu.Unlock()
-	if err := c.net.SetReadDeadline(time.Now()); err != nil {
+	if err != nil {
 		c.close()
 	}
 }

@@ -4,7 +4,7 @@
 // for all that one read brought; what has to wait (a sync, new records, a rebalance) keeps its place in the connection's queue, and is written by a second
 // goroutine that exists from the first such request on. Responses leave in the order of their requests. An idle connection holds no buffer.
 //
-// Memory for requests is one budget: a frame is admitted before it is read. A connection has a limited number of requests in flight, the server a limited number of
+// Memory for requests is one budget: a frame is admitted before more of it is read than its first 64 KiB, and must come at a pace. A connection has a limited number of requests in flight, the server a limited number of
 // connections. Bytes that are no request close their connection and disturb no other.
 //
 // Handlers authorise, loop and map errors; what they do stands in replica, meta and coordinator. Error codes are made in errmap.go alone.
