@@ -79,7 +79,7 @@ func (n *Node) start(ctx context.Context) error {
 			return err
 		}
 		n.httpURL = "http://" + l.Addr().String()
-		n.http = admin.Start(admin.Options{Listener: l, Metrics: n.metrics(), NotReady: n.notReady, Pipelines: n.pipelines, Version: o.Version})
+		n.http = admin.Start(admin.Options{Listener: l, Metrics: n.metrics(), NotReady: n.notReady, Pipelines: func() any { return n.pipelines() }, Version: o.Version})
 	}
 	if err := n.open(ctx); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (n *Node) maintainLoop(ctx context.Context) {
 
 func (n *Node) metrics() prometheus.Gatherer {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newPipelineMetrics(n.pipelines))
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		if n.ready.Load() {
 			for _, c := range n.broker.Collectors() {
@@ -210,7 +210,8 @@ func (n *Node) notReady() []string {
 	return nil
 }
 
-func (n *Node) pipelines() any {
+// pipelines tells how the pipelines fare that run here.
+func (n *Node) pipelines() []pipelines.Status {
 	m := n.manager.Load()
 	if m == nil {
 		return []pipelines.Status{}
