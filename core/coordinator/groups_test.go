@@ -43,6 +43,12 @@ func (l *memLog) Append(batch []byte, done func(error)) (record.Offset, error) {
 	return 0, nil
 }
 
+func (l *memLog) failNext() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.err = errors.New("disk")
+}
+
 // commitOne commits the oldest batch that is not yet: whatever the delays are, the order is the log's.
 func (l *memLog) commitOne() {
 	l.mu.Lock()
@@ -96,7 +102,9 @@ func newBench(t *testing.T, log *memLog, o Options) *bench {
 func (b *bench) restarted() *bench {
 	b.t.Helper()
 	again := newMemLog()
-	again.mu.batches = b.log.mu.batches
+	b.log.mu.Lock()
+	again.mu.batches = slices.Clone(b.log.mu.batches)
+	b.log.mu.Unlock()
 	return newBench(b.t, again, Options{})
 }
 
@@ -106,13 +114,34 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// answer is the answer to a request, nil before it came.
+// answer is the answer to a request.
 type answer[R any] struct {
-	resp  *R
-	times int
+	mu struct {
+		sync.Mutex
+		resp  *R
+		times int
+	}
 }
 
-func (a *answer[R]) take(r *R) { a.resp, a.times = r, a.times+1 }
+func (a *answer[R]) take(r *R) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.resp, a.mu.times = r, a.mu.times+1
+}
+
+// get returns the answer, nil before it came.
+func (a *answer[R]) get() *R {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.resp
+}
+
+// count is how often it came.
+func (a *answer[R]) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.times
+}
 
 // subscriber is one client, with what it was told.
 type subscriber struct {
@@ -148,8 +177,8 @@ func (b *bench) join(c *subscriber) *answer[kmsg.JoinGroupResponse] {
 	a := &answer[kmsg.JoinGroupResponse]{}
 	b.Join(Client{"client", "/127.0.0.1"}, c.joinRequest(9), a.take)
 	synctest.Wait()
-	if a.resp != nil && wire.Code(a.resp.ErrorCode) == wire.MemberIDRequired {
-		c.id = a.resp.MemberID
+	if a.get() != nil && wire.Code(a.get().ErrorCode) == wire.MemberIDRequired {
+		c.id = a.get().MemberID
 		a = &answer[kmsg.JoinGroupResponse]{}
 		b.Join(Client{"client", "/127.0.0.1"}, c.joinRequest(9), a.take)
 		synctest.Wait()
@@ -161,11 +190,11 @@ func (b *bench) join(c *subscriber) *answer[kmsg.JoinGroupResponse] {
 func (b *bench) joined(c *subscriber, a *answer[kmsg.JoinGroupResponse]) *kmsg.JoinGroupResponse {
 	b.t.Helper()
 	synctest.Wait()
-	if a.resp == nil || a.resp.ErrorCode != 0 || a.times != 1 {
-		b.t.Fatalf("join: %+v, answered %d times", a.resp, a.times)
+	if a.get() == nil || a.get().ErrorCode != 0 || a.count() != 1 {
+		b.t.Fatalf("join: %+v, answered %d times", a.get(), a.count())
 	}
-	c.id, c.generation = a.resp.MemberID, a.resp.Generation
-	return a.resp
+	c.id, c.generation = a.get().MemberID, a.get().Generation
+	return a.get()
 }
 
 // sync sends a SyncGroup; assignments, by member, are the leader's.
@@ -189,10 +218,10 @@ func (b *bench) heartbeat(c *subscriber) wire.Code {
 	r.Group, r.MemberID, r.InstanceID, r.Generation = theGroup, c.id, c.instance, c.generation
 	var a answer[kmsg.HeartbeatResponse]
 	b.Heartbeat(r, a.take)
-	if a.times != 1 {
-		b.t.Fatalf("a heartbeat was answered %d times", a.times)
+	if a.count() != 1 {
+		b.t.Fatalf("a heartbeat was answered %d times", a.count())
 	}
-	return wire.Code(a.resp.ErrorCode)
+	return wire.Code(a.get().ErrorCode)
 }
 
 // commit commits an offset of t-0 and waits.
@@ -209,10 +238,10 @@ func (b *bench) commit(c *subscriber, at int64) wire.Code {
 	var a answer[kmsg.OffsetCommitResponse]
 	b.CommitOffsets(r, a.take)
 	pass(time.Second)
-	if a.times != 1 {
-		b.t.Fatalf("a commit was answered %d times", a.times)
+	if a.count() != 1 {
+		b.t.Fatalf("a commit was answered %d times", a.count())
 	}
-	return wire.Code(a.resp.Topics[0].Partitions[0].ErrorCode)
+	return wire.Code(a.get().Topics[0].Partitions[0].ErrorCode)
 }
 
 func (b *bench) leave(c *subscriber) wire.Code {
@@ -224,10 +253,10 @@ func (b *bench) leave(c *subscriber) wire.Code {
 	var a answer[kmsg.LeaveGroupResponse]
 	b.Leave(r, a.take)
 	synctest.Wait()
-	if a.times != 1 {
-		b.t.Fatalf("a leave was answered %d times", a.times)
+	if a.count() != 1 {
+		b.t.Fatalf("a leave was answered %d times", a.count())
 	}
-	return wire.Code(a.resp.Members[0].ErrorCode)
+	return wire.Code(a.get().Members[0].ErrorCode)
 }
 
 func (b *bench) delete() *answer[kmsg.DeleteGroupsResponse] {
@@ -244,10 +273,10 @@ func (b *bench) deleted() wire.Code {
 	b.t.Helper()
 	a := b.delete()
 	pass(time.Second)
-	if a.times != 1 {
-		b.t.Fatalf("a removal was answered %d times", a.times)
+	if a.count() != 1 {
+		b.t.Fatalf("a removal was answered %d times", a.count())
 	}
-	return wire.Code(a.resp.Groups[0].ErrorCode)
+	return wire.Code(a.get().Groups[0].ErrorCode)
 }
 
 // described is the group as DescribeGroups tells it.
@@ -257,7 +286,7 @@ func (b *bench) described() kmsg.DescribeGroupsResponseGroup {
 	r.Groups = []string{theGroup}
 	var a answer[kmsg.DescribeGroupsResponse]
 	b.Describe(r, a.take)
-	return a.resp.Groups[0]
+	return a.get().Groups[0]
 }
 
 // stable makes a group of the subscribers, each with its own assignment, in which the first leads.
@@ -268,7 +297,7 @@ func (b *bench) stable(list ...*subscriber) {
 		joins = append(joins, b.join(c))
 	}
 	for i, c := range list[:len(list)-1] { // each newcomer made those before join again
-		if joins[i].resp != nil {
+		if joins[i].get() != nil {
 			b.joined(c, joins[i])
 			joins[i] = b.join(c)
 		}
@@ -284,7 +313,7 @@ func (b *bench) stable(list ...*subscriber) {
 	}
 	pass(time.Second)
 	for i, c := range list {
-		if r := syncs[i].resp; r == nil || r.ErrorCode != 0 || string(r.MemberAssignment) != "of "+c.id {
+		if r := syncs[i].get(); r == nil || r.ErrorCode != 0 || string(r.MemberAssignment) != "of "+c.id {
 			b.t.Fatalf("sync of member %d: %+v", i, r)
 		}
 	}
@@ -341,8 +370,8 @@ func TestStaticMemberComesBackWithoutARebalance(t *testing.T) {
 					t.Errorf("it joined with %+v", r)
 				}
 				s := b.sync(again, nil)
-				if s.resp == nil || s.resp.ErrorCode != 0 || string(s.resp.MemberAssignment) != "of "+static.id {
-					t.Errorf("its assignment: %+v", s.resp)
+				if s.get() == nil || s.get().ErrorCode != 0 || string(s.get().MemberAssignment) != "of "+static.id {
+					t.Errorf("its assignment: %+v", s.get())
 				}
 				if code := b.heartbeat(other); code != wire.None {
 					t.Errorf("the other is told %d", code)
@@ -370,8 +399,8 @@ func TestSecondHolderOfAnInstanceIDFencesTheFirst(t *testing.T) {
 			"heartbeat": b.heartbeat(first),
 			"commit":    b.commit(first, 1),
 			"leave":     b.leave(first),
-			"join":      wire.Code(b.join(first).resp.ErrorCode),
-			"sync":      wire.Code(b.sync(first, nil).resp.ErrorCode),
+			"join":      wire.Code(b.join(first).get().ErrorCode),
+			"sync":      wire.Code(b.sync(first, nil).get().ErrorCode),
 		} {
 			if code != wire.FencedInstanceID {
 				t.Errorf("%s of the first: %d", name, code)
@@ -390,8 +419,8 @@ func TestSecondHolderFencesAParkedJoin(t *testing.T) {
 		a := b.join(first) // waits for the other to join again
 		second := &subscriber{instance: first.instance}
 		a2 := b.join(second)
-		if a.resp == nil || wire.Code(a.resp.ErrorCode) != wire.FencedInstanceID {
-			t.Errorf("the first: %+v", a.resp)
+		if a.get() == nil || wire.Code(a.get().ErrorCode) != wire.FencedInstanceID {
+			t.Errorf("the first: %+v", a.get())
 		}
 		b.joined(other, b.join(other))
 		b.joined(second, a2)
@@ -418,7 +447,7 @@ func TestRequestsOfNoMemberAreRefused(t *testing.T) {
 			if got := b.heartbeat(tc.who); got != tc.want {
 				t.Errorf("heartbeat, %s: %d, want %d", name, got, tc.want)
 			}
-			if got := wire.Code(b.sync(tc.who, nil).resp.ErrorCode); got != tc.want {
+			if got := wire.Code(b.sync(tc.who, nil).get().ErrorCode); got != tc.want {
 				t.Errorf("sync, %s: %d, want %d", name, got, tc.want)
 			}
 			if got := b.commit(tc.who, 1); got != tc.want {
@@ -428,8 +457,8 @@ func TestRequestsOfNoMemberAreRefused(t *testing.T) {
 				t.Errorf("the member is told %d", code)
 			}
 		}
-		if a := b.join(of("nobody", 0, nil)); wire.Code(a.resp.ErrorCode) != wire.UnknownMemberID {
-			t.Errorf("join of an unknown member: %+v", a.resp)
+		if a := b.join(of("nobody", 0, nil)); wire.Code(a.get().ErrorCode) != wire.UnknownMemberID {
+			t.Errorf("join of an unknown member: %+v", a.get())
 		}
 		if code := b.leave(of("nobody", 0, nil)); code != wire.UnknownMemberID {
 			t.Errorf("leave of an unknown member: %d", code)
@@ -472,7 +501,7 @@ func TestFailedWriteAnswersEveryMember(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		c, other := &subscriber{}, &subscriber{}
 		b.stable(c, other)
-		b.log.mu.err = errors.New("disk")
+		b.log.failNext()
 		if code := b.commit(c, 1); code != wire.CoordinatorNotAvailable {
 			t.Errorf("commit: %d", code)
 		}
@@ -480,11 +509,11 @@ func TestFailedWriteAnswersEveryMember(t *testing.T) {
 		b.joined(c, a)
 		b.joined(other, a2)
 		s := b.sync(other, nil)
-		b.log.mu.err = errors.New("disk")
+		b.log.failNext()
 		s2 := b.sync(c, map[string]string{c.id: "x"})
 		for _, a := range []*answer[kmsg.SyncGroupResponse]{s, s2} {
-			if a.times != 1 || wire.Code(a.resp.ErrorCode) != wire.CoordinatorNotAvailable {
-				t.Errorf("sync: %+v, %d times", a.resp, a.times)
+			if a.count() != 1 || wire.Code(a.get().ErrorCode) != wire.CoordinatorNotAvailable {
+				t.Errorf("sync: %+v, %d times", a.get(), a.count())
 			}
 		}
 		if code := b.heartbeat(c); code != wire.RebalanceInProgress {
@@ -499,7 +528,7 @@ func TestGroupTakesAsManyMembersAsItMayHave(t *testing.T) {
 		first, second := &subscriber{}, &subscriber{instance: kmsg.StringPtr("i")}
 		b.stable(first)
 		b.stable(first, second)
-		if code := wire.Code(b.join(&subscriber{}).resp.ErrorCode); code != wire.GroupMaxSizeReached {
+		if code := wire.Code(b.join(&subscriber{}).get().ErrorCode); code != wire.GroupMaxSizeReached {
 			t.Errorf("a third of two: %d", code)
 		}
 		again := &subscriber{instance: second.instance}
@@ -516,8 +545,8 @@ func TestMemberMayNotTakeTheLastCommonProtocolAway(t *testing.T) {
 		changed := *first
 		changed.protocols = []string{"cooperative"}
 		a := b.join(&changed)
-		if a.resp == nil || wire.Code(a.resp.ErrorCode) != wire.InconsistentGroupProtocol {
-			t.Fatalf("%+v", a.resp)
+		if a.get() == nil || wire.Code(a.get().ErrorCode) != wire.InconsistentGroupProtocol {
+			t.Fatalf("%+v", a.get())
 		}
 		if code := b.heartbeat(second); code != wire.None {
 			t.Errorf("the other is told %d", code)
@@ -557,8 +586,8 @@ func TestFirstAssignmentOfALeaderHolds(t *testing.T) {
 		lost := b.sync(m, map[string]string{m.id: "first"})
 		again := b.sync(m, map[string]string{m.id: "second"}) // the client gave the first up
 		pass(time.Second)
-		if lost.times != 1 || again.times != 1 || string(again.resp.MemberAssignment) != "first" {
-			t.Errorf("%+v, %+v", lost.resp, again.resp)
+		if lost.count() != 1 || again.count() != 1 || string(again.get().MemberAssignment) != "first" {
+			t.Errorf("%+v, %+v", lost.get(), again.get())
 		}
 		for _, x := range []*bench{b, b.restarted()} {
 			if g := x.described(); string(g.Members[0].MemberAssignment) != "first" {

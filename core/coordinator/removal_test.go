@@ -19,12 +19,12 @@ func TestGroupIsNotJoinedWhileItIsDeleted(t *testing.T) {
 		pass(time.Second)
 		a := b.delete()
 		late := &subscriber{instance: kmsg.StringPtr("i")}
-		if j := b.join(late); j.resp == nil || wire.Code(j.resp.ErrorCode) != wire.CoordinatorNotAvailable {
-			t.Errorf("a join while the group is deleted: %+v", j.resp)
+		if j := b.join(late); j.get() == nil || wire.Code(j.get().ErrorCode) != wire.CoordinatorNotAvailable {
+			t.Errorf("a join while the group is deleted: %+v", j.get())
 		}
 		pass(time.Second)
-		if a.times != 1 || a.resp.Groups[0].ErrorCode != 0 {
-			t.Fatalf("%+v", a.resp)
+		if a.count() != 1 || a.get().Groups[0].ErrorCode != 0 {
+			t.Fatalf("%+v", a.get())
 		}
 		b.stable(late)
 		pass(session / 2)
@@ -54,8 +54,8 @@ func TestCommitOnTheWaySurvivesItsGroupsRemoval(t *testing.T) {
 		r.Group, r.Generation, r.Topics = theGroup, -1, append(r.Topics, topic)
 		var c answer[kmsg.OffsetCommitResponse]
 		b.CommitOffsets(r, c.take)
-		if code := b.deleted(); code != wire.None || c.times != 1 {
-			t.Fatal(code, c)
+		if code := b.deleted(); code != wire.None || c.count() != 1 {
+			t.Fatal(code, c.count())
 		}
 		for _, x := range []*bench{b, b.restarted()} {
 			if g := x.described(); g.State != string(empty) {
