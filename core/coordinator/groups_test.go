@@ -427,6 +427,56 @@ func TestSecondHolderFencesAParkedJoin(t *testing.T) {
 	})
 }
 
+func TestSecondHolderFencesAParkedSync(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		leader, first := &subscriber{}, &subscriber{instance: kmsg.StringPtr("i")}
+		b.stable(leader)
+		a := b.join(first)
+		b.joined(leader, b.join(leader))
+		b.joined(first, a)
+		parked := b.sync(first, nil)
+		second := &subscriber{instance: first.instance}
+		a2 := b.join(second) // it makes all join again: nobody knows yet what the first was to get
+		if r := parked.get(); r == nil || wire.Code(r.ErrorCode) != wire.FencedInstanceID {
+			t.Errorf("the first: %+v", r)
+		}
+		b.joined(leader, b.join(leader))
+		b.joined(second, a2)
+	})
+}
+
+func TestCommitsDuringARebalance(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		first, second := &subscriber{}, &subscriber{}
+		b.stable(first)
+		a := b.join(second)
+		if code := b.commit(first, 1); code != wire.None { // of what it still owns
+			t.Errorf("while others join: %d", code)
+		}
+		b.joined(first, b.join(first))
+		b.joined(second, a)
+		if code := b.commit(second, 2); code != wire.RebalanceInProgress {
+			t.Errorf("before there is an assignment: %d", code)
+		}
+	})
+}
+
+func TestWhoWaitsForAnAnswerKeepsItsSession(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		slow, newcomer := &subscriber{rebalance: 3 * session}, &subscriber{}
+		b.stable(slow)
+		a := b.join(newcomer)
+		for range 5 { // the slow one is still busy, and says so
+			pass(session / 2)
+			if code := b.heartbeat(slow); code != wire.RebalanceInProgress {
+				t.Fatal(code)
+			}
+		}
+		b.joined(slow, b.join(slow))
+		b.joined(newcomer, a)
+	})
+}
+
 func TestRequestsOfNoMemberAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		m := &subscriber{}

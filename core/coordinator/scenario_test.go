@@ -75,7 +75,7 @@ func (s *scenario) chance(percent int) bool { return s.rng.IntN(100) < percent }
 // enlist adds a client; with an instance id it may be the second of it.
 func (s *scenario) enlist(instance *string) {
 	a := &actor{number: len(s.actors), cooperative: s.chance(40), committed: -1}
-	a.instance, a.rebalance, a.protocols = instance, 4*time.Second, []string{"range"}
+	a.instance, a.rebalance, a.protocols = instance, []time.Duration{4 * time.Second, 2 * session}[s.rng.IntN(2)], []string{"range"}
 	if a.cooperative { // as a group is that is on its way from one protocol to the other
 		a.protocols = []string{"cooperative-sticky", "range"}
 	}
@@ -85,6 +85,9 @@ func (s *scenario) enlist(instance *string) {
 // act has one client take its next step; calm is without leaving, dying and changing its mind.
 func (s *scenario) act(a *actor, calm bool) {
 	s.takeCommit(a)
+	if !calm && a.instance != nil && a.phase != gone && s.chance(1) { // started again while the first still runs
+		s.enlist(a.instance)
+	}
 	switch a.phase {
 	case out:
 		s.startJoin(a)
@@ -131,11 +134,9 @@ func (s *scenario) live(a *actor, calm bool) {
 		a.phase = gone
 	case dice < 93:
 		a.phase = gone
-	case dice < 96 && a.instance != nil: // started again, maybe while the first still runs
+	case dice < 96 && a.instance != nil: // started again
+		a.phase = gone
 		s.enlist(a.instance)
-		if s.chance(50) {
-			a.phase = gone
-		}
 	}
 }
 
