@@ -161,6 +161,9 @@ func (c *committer) writeRound() error {
 func (c *committer) writePart(queue []queued) (int, error) {
 	w := c.store.wal
 	file := w.active
+	if file.grows() && w.hasFree() { // a new store's first file, until one is pre-written: syncs of a growing file take twice as long
+		return 0, w.next(c.store.opts.Flush == FlushDurable)
+	}
 	room := max(w.fileBytes, file.size) - file.size - walHeadBytes // for the end
 	if file.size == walHeaderBytes {
 		room = max(room, maxRoundBytes) // a fresh file takes any batch: it grows
@@ -205,6 +208,7 @@ func (c *committer) writePart(queue []queued) (int, error) {
 		}
 	}
 	file.size += total
+	file.made = max(file.made, file.size)
 	return n, nil
 }
 

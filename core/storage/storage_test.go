@@ -321,7 +321,13 @@ func TestLargeBatchesGoStraightToTheirSegment(t *testing.T) {
 	c := smallConfig()
 	c.SegmentBytes = 2 << 20
 	known[topicA] = topic{"a", c}
-	s := open(t, fs, known)
+	o := smallOptions(fs, known)
+	o.WALFiles = 1 // no file is made beside the first, so that nothing is checkpointed before the crash
+	s, _, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
 	l := create(t, s, known, topicA, 0)
 	large := string(bytes.Repeat([]byte("L"), directBytes))
 	for range 5 {

@@ -94,6 +94,7 @@ type walFile struct {
 	file     vfs.File
 	sequence uint64
 	size     int64 // written, header included
+	made     int64 // of the file's blocks: writes below it are cheap to sync, beyond it the file grows
 }
 
 func walHeader(sequence uint64) []byte {
@@ -134,7 +135,7 @@ func makeWALFile(fs vfs.FS, dir, name string, size int64) (*walFile, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make write-ahead log file %s: %w", full, err), f.Close())
 	}
-	return &walFile{name: name, file: f}, nil
+	return &walFile{name: name, file: f, made: size}, nil
 }
 
 func walName(n uint64) string { return fmt.Sprintf("%020d.wal", n) }
@@ -156,6 +157,9 @@ func (f *walFile) begin(sequence uint64) error {
 	_, err := f.file.WriteAt(walHeader(sequence), 0)
 	return err
 }
+
+// grows tells whether the next write lies beyond what the file has.
+func (f *walFile) grows() bool { return f.size >= f.made }
 
 // end writes that no record follows; with sync that is durable.
 func (f *walFile) end(sync bool) error {

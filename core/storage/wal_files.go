@@ -53,7 +53,11 @@ func openWAL(o Options) (*wal, error) {
 		}
 		header := make([]byte, walHeaderBytes)
 		n, _ := f.ReadAt(header, 0) // a file too short for a header has none
-		file := &walFile{name: name, file: f, sequence: parseWALHeader(header[:n])}
+		size, err := f.Size()
+		if err != nil {
+			return nil, errors.Join(err, f.Close(), w.close())
+		}
+		file := &walFile{name: name, file: f, sequence: parseWALHeader(header[:n]), made: size}
 		if file.sequence == 0 {
 			w.mu.free = append(w.mu.free, file)
 		} else {
@@ -93,6 +97,13 @@ func (w *wal) next(sync bool) error {
 	}
 	w.active = file
 	return file.begin(sequence)
+}
+
+// hasFree tells whether next has a file that is there.
+func (w *wal) hasFree() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.mu.free) > 0
 }
 
 // make makes one more file, of which size bytes are pre-written.
