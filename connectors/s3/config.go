@@ -23,6 +23,8 @@ type Config struct {
 	Late   *Late                 `yaml:"late" doc:"where records go that are much older than the newest of their partition"`
 	Format Format                `yaml:"format" doc:"how records are written; NDJSON when nothing is said"`
 
+	OnTombstone string `yaml:"on_tombstone" default:"ignore" enum:"ignore,fail" doc:"what a record without a value does: nothing, or it fails"`
+
 	PartSize config.Size `yaml:"part_size" default:"16MiB" doc:"objects above this are uploaded in parts of this size, at least 5MiB"`
 	Uploads  int         `yaml:"uploads" default:"4" doc:"objects uploaded at the same time"`
 }

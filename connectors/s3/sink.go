@@ -3,6 +3,7 @@ package s3
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -86,8 +87,16 @@ func (s *Sink) Write(ctx context.Context, b connect.SinkBatch) error {
 	return err
 }
 
+var errTombstone = errors.New("a record without a value, and on_tombstone is fail")
+
 // add puts one record into its object. Its error is about the record.
 func (s *Sink) add(p *progress, r *connect.Record) error {
+	if r.Value == nil {
+		if s.config.OnTombstone == "fail" {
+			return errTombstone
+		}
+		return nil
+	}
 	folder, err := s.folder(p, r)
 	if err != nil {
 		return err

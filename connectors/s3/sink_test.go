@@ -355,7 +355,7 @@ func TestAnUploadDoesNotAcknowledgeWhatIsNotDeadLettered(t *testing.T) {
 	sink := open(t, s.sinkConfig(daily+"rotate: { records: 1 }\n"))
 	must(t, sink.Write(t.Context(), batch(part0, 0, 1)))
 	b := batch(part0, 1, 2, 2, 3)
-	b.Records[1].Value = nil
+	b.Records[1].Value = []byte("no JSON")
 	var partial *connect.BatchError
 	if err := sink.Write(t.Context(), b); !errors.As(err, &partial) || len(partial.Records) != 1 || partial.Records[0].Index != 1 {
 		t.Fatalf("error %v", err)
@@ -484,5 +484,29 @@ func TestUsageCountsObjects(t *testing.T) {
 	}
 	if objects, _, err := Usage(t.Context(), c, "other/"); err != nil || objects != 0 {
 		t.Errorf("%d objects, %v", objects, err)
+	}
+}
+
+func TestTombstones(t *testing.T) {
+	for onTombstone, bad := range map[string]bool{"ignore": false, "fail": true} {
+		t.Run(onTombstone, func(t *testing.T) {
+			s := newStore(t)
+			sink := open(t, s.sinkConfig(daily+"on_tombstone: "+onTombstone+"\n"))
+			b := batch(part0, 0, 1, 1, 1)
+			b.Records[1].Value = nil
+			err := sink.Write(t.Context(), b)
+			var partial *connect.BatchError
+			if errors.As(err, &partial) != bad || bad && (len(partial.Records) != 1 || partial.Records[0].Index != 1) {
+				t.Fatalf("error %v", err)
+			}
+			if bad {
+				b.Records = nil // the worker has dead-lettered it
+				must(t, sink.Write(t.Context(), b))
+			}
+			must(t, sink.Flush(t.Context(), connect.FlushAll))
+			if body := s.objects()["flights/dt=2001-01-01/in-0-0.ndjson"]; string(body) != "{\"n\":0}\n{\"n\":2}\n" || sink.acked[part0] != 3 {
+				t.Errorf("the object holds %q, acknowledged %d", body, sink.acked[part0])
+			}
+		})
 	}
 }
