@@ -99,8 +99,14 @@ func (i *Image) Brokers() []Broker {
 // BrokerConfig returns what was set dynamically on a broker, or with AllBrokers on all. It is not to be changed.
 func (i *Image) BrokerConfig(id int32) map[string]string { return i.configs[id] }
 
-// withTopic returns an image in which t stands, in the place of an older one of the same name.
+// withTopic returns an image in which t stands, in the place of those of the same name or id: what is found by name is found by id, whatever the log says.
 func (i *Image) withTopic(t *Topic) *Image {
+	if old := i.Topic(t.Name); old != nil && old.ID != t.ID {
+		i = i.withoutTopic(old)
+	}
+	if old := i.TopicByID(t.ID); old != nil && old.Name != t.Name {
+		i = i.withoutTopic(old)
+	}
 	c := *i
 	c.topics, c.byID = i.topics.Set(t.Name, t), i.byID.Set(string(t.ID[:]), t)
 	return &c

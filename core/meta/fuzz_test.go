@@ -1,0 +1,173 @@
+package meta
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// damaged calls add with data whole, cut, doubled and with flipped bits.
+func damaged(data []byte, add func([]byte)) {
+	add(data)
+	for _, n := range []int{0, 1, len(data) / 2, len(data) - 1} {
+		add(data[:max(0, min(n, len(data)))])
+	}
+	for at := 0; at < len(data); at += 1 + len(data)/16 {
+		flipped := bytes.Clone(data)
+		flipped[at] ^= 0x01
+		add(flipped)
+	}
+	add(append(bytes.Clone(data), data...))
+}
+
+// bounded fails when fn takes memory out of proportion to what it was given, as a declared length that is believed makes it.
+func bounded(t *testing.T, given int, fn func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	fn()
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(1000*given+4<<20) {
+		t.Errorf("%d bytes of memory for %d bytes of input", took, given)
+	}
+}
+
+// sameTopics fails unless the topics by name and by id are the same.
+func sameTopics(t *testing.T, i *Image) {
+	t.Helper()
+	if i.topics.Len() != i.byID.Len() {
+		t.Errorf("%d topics by name, %d by id", i.topics.Len(), i.byID.Len())
+	}
+	for topic := range i.Topics() {
+		if i.TopicByID(topic.ID) != topic {
+			t.Errorf("topic %q is another by its id", topic.Name)
+		}
+	}
+}
+
+// commandLog is commands one after the other, each behind its length in two bytes.
+func commandLog(t testing.TB, list ...command) []byte {
+	t.Helper()
+	var out []byte
+	for _, c := range list {
+		data, err := encodeCommand(c)
+		must(t, err)
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
+	}
+	return out
+}
+
+// FuzzCommandLog applies commands one after the other, and wants the image that a snapshot of it brings back.
+func FuzzCommandLog(f *testing.F) {
+	a, b := record.TopicID{1}, record.TopicID{2}
+	rows := []Partition{{Leader: 1, Replicas: []int32{1}, ISR: []int32{1}}}
+	for _, list := range [][]command{
+		{setCluster{"id"}, setBroker{Broker{ID: 1, Epoch: 2}}, setTopic{Topic{ID: a, Name: "a", Partitions: rows}}, takeProducerIDs{1000}},
+		{setTopic{Topic{ID: a, Name: "a"}}, setTopicConfig{a, map[string]string{"retention.ms": "1"}}, setBrokerConfig{AllBrokers, map[string]string{"k": "v"}}},
+		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "b"}}, removeTopic{a}, removeTopic{a}, setTopic{Topic{ID: b, Name: "b", Partitions: rows}}},
+		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "a"}}},
+		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: a, Name: "b"}}, removeTopic{a}},
+	} {
+		damaged(commandLog(f, list...), func(data []byte) { f.Add(data) })
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		bounded(t, len(data), func() {
+			i := emptyImage()
+			for len(data) > 2 {
+				n := min(int(binary.BigEndian.Uint16(data)), len(data)-2)
+				c, err := decodeCommand(data[2 : 2+n])
+				if data = data[2+n:]; err == nil {
+					i = i.apply(c)
+				}
+			}
+			sameTopics(t, i)
+			encoded, err := i.encode()
+			must(t, err)
+			again, err := decodeImage(encoded)
+			must(t, err)
+			sameTopics(t, again)
+			if got := content(t, again); got != string(encoded) {
+				t.Errorf("restored:\n%s\nwant:\n%s", got, encoded)
+			}
+		})
+	})
+}
+
+const fuzzedSnapshot = "00000000000000000007-00000000000000000002"
+
+// snapshotFile is a snapshot as it is on disk.
+func snapshotFile(t testing.TB, i *Image) []byte {
+	t.Helper()
+	fs := vfs.NewMem()
+	store := &snapshotStore{fs: fs, dir: "snapshots"}
+	must(t, fs.MkdirAll(store.dir))
+	one := raft.Configuration{Servers: []raft.Server{{ID: "1", Address: "node-1"}}}
+	sink, err := store.Create(raft.SnapshotVersionMax, 7, 2, one, 1, nil)
+	must(t, err)
+	must(t, imageSnapshot{i}.Persist(sink))
+	data, err := vfs.ReadFile(fs, "snapshots/"+sink.ID()+snapshotSuffix)
+	must(t, err)
+	return data
+}
+
+// FuzzSnapshot reads a snapshot file as raft does at a start.
+func FuzzSnapshot(f *testing.F) {
+	i := emptyImage().apply(setCluster{"id"}).apply(setBroker{Broker{ID: 1, Host: "h"}}).apply(setTopic{Topic{ID: record.TopicID{1}, Name: "a",
+		Partitions: []Partition{{Replicas: []int32{1}}}, Config: map[string]string{"k": "v"}}}).apply(setBrokerConfig{1, map[string]string{"k": "v"}})
+	for _, image := range []*Image{emptyImage(), i} {
+		damaged(snapshotFile(f, image), func(data []byte) {
+			f.Add(data, false)
+			f.Add(data, true)
+		})
+	}
+	f.Fuzz(func(t *testing.T, data []byte, mend bool) {
+		const sumEnd = len(snapshotMagic) + 4
+		if mend && len(data) >= sumEnd { // what lies behind the checksum is never reached by chance
+			data = bytes.Clone(data)
+			binary.BigEndian.PutUint32(data[len(snapshotMagic):], crc32.Checksum(data[sumEnd:], castagnoli))
+		}
+		fs := vfs.NewMem()
+		must(t, fs.MkdirAll("snapshots"))
+		must(t, vfs.WriteFileAtomic(fs, "snapshots/"+fuzzedSnapshot+snapshotSuffix, data))
+		bounded(t, len(data), func() {
+			store := &snapshotStore{fs: fs, dir: "snapshots"}
+			list, err := store.List()
+			must(t, err) // a damaged one is left out
+			_, r, err := store.Open(fuzzedSnapshot)
+			if (err == nil) != (len(list) == 1) {
+				t.Errorf("listed %d, open: %v", len(list), err)
+			}
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "snapshots/"+fuzzedSnapshot) {
+					t.Errorf("the error does not name the file: %v", err)
+				}
+				return
+			}
+			body, err := io.ReadAll(r)
+			must(t, errors.Join(err, r.Close()))
+			i, err := decodeImage(body)
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) {
+					t.Errorf("decode: %v", err)
+				}
+				return
+			}
+			sameTopics(t, i)
+			again, err := decodeImage([]byte(content(t, i)))
+			must(t, err)
+			if content(t, again) != content(t, i) {
+				t.Error("a snapshot changes when it is written again")
+			}
+		})
+	})
+}
