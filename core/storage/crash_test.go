@@ -213,13 +213,17 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	if testing.Short() {
 		stride = 7
 	}
-	for n := 1; ; n += stride {
-		if crashOnce(t, n) {
-			t.Logf("%d operations were cut", n-1)
-			return
-		}
+	for part := range parts {
+		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
+			t.Parallel()
+			for n := 1 + part*stride; !crashOnce(t, n); n += parts * stride {
+			}
+		})
 	}
 }
+
+// parts is into how many tests this one is cut: most of its time goes by in waiting of one goroutine for another.
+const parts = 4
 
 // crashOnce returns true when the workload ended before operation n.
 func crashOnce(t *testing.T, n int) (finished bool) {
