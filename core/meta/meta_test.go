@@ -184,27 +184,36 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	if testing.Short() {
 		stride = 5
 	}
-	for n := 1; ; n += stride {
-		mem := vfs.NewMem()
-		fs := vfs.Fault(mem, &vfs.Rule{N: n, Crash: true, Short: n%2 == 0})
-		acked, finished := changes(t, fs)
-		rng := rand.New(rand.NewPCG(uint64(n), 3))
-		if n%3 == 0 {
-			rng = nil
-		}
-		c := open(t, mem.CrashClone(rng))
-		for name, there := range acked {
-			if (c.Image().Topic(name) != nil) != there {
-				t.Fatalf("cut at %d: topic %s, acknowledged as there %v, is not so", n, name, there)
+	for part := range parts {
+		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
+			t.Parallel()
+			for n := 1 + part*stride; !crashOnce(t, n); n += parts * stride {
 			}
-		}
-		create(t, c, "after")
-		must(t, c.Close())
-		if finished {
-			t.Logf("%d operations were cut", n-1)
-			return
+		})
+	}
+}
+
+// parts is into how many tests this one is cut: most of its time is waiting for elections.
+const parts = 4
+
+// crashOnce returns true when everything was done before operation n.
+func crashOnce(t *testing.T, n int) (finished bool) {
+	mem := vfs.NewMem()
+	fs := vfs.Fault(mem, &vfs.Rule{N: n, Crash: true, Short: n%2 == 0})
+	acked, finished := changes(t, fs)
+	rng := rand.New(rand.NewPCG(uint64(n), 3))
+	if n%3 == 0 {
+		rng = nil
+	}
+	c := open(t, mem.CrashClone(rng))
+	for name, there := range acked {
+		if (c.Image().Topic(name) != nil) != there {
+			t.Fatalf("cut at %d: topic %s, acknowledged as there %v, is not so", n, name, there)
 		}
 	}
+	create(t, c, "after")
+	must(t, c.Close())
+	return finished
 }
 
 // changes makes topics and removes some, until it is done or the disk fails. It returns what was acknowledged.
