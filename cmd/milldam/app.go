@@ -109,10 +109,30 @@ func (a *app) root() *cobra.Command {
 	f.StringSliceVarP(&a.brokers, "brokers", "b", nil, "host:port of a Kafka cluster; without it MILLDAM_BROKERS, .milldam.yaml, <dir>/endpoints.json, 127.0.0.1:9092")
 	f.StringVar(&a.dir, "dir", node.DefaultDir, "data folder")
 	f.StringVarP(&a.output, "output", "o", "table", "output format: table, json, yaml, name")
-	root.AddCommand(a.devCommand(), a.serverCommand(), a.topicCommand(), a.tailCommand(), a.sendCommand(), a.groupCommand(), a.pipelineCommand(),
+	return family(root, a.devCommand(), a.serverCommand(), a.topicCommand(), a.tailCommand(), a.sendCommand(), a.groupCommand(), a.pipelineCommand(),
 		a.versionCommand(), a.docsCommand())
-	return root
 }
+
+// family makes c a command that does nothing but hold others.
+func family(c *cobra.Command, members ...*cobra.Command) *cobra.Command {
+	c.AddCommand(members...)
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf(", did you mean %q?", near[0])
+		}
+		return codedf(exitUsage, "unknown command %q for %q%s; see %s --help", args[0], cmd.CommandPath(), hint, cmd.CommandPath())
+	}
+	c.SuggestionsMinimumDistance = suggestionDistance
+	return c
+}
+
+// suggestionDistance is how many letters may differ in a command that is suggested.
+const suggestionDistance = 2
 
 // noArgs, atLeastOne and one check the number of arguments, with the exit code of wrong usage.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,13 +144,4 @@ Look further:
   milldam pipeline status%s
 Parquet: %s
 `, at, d.node.Endpoints().Kafka, at, d.lake)
-}
-
-// grouped writes n with commas between thousands.
-func grouped(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -45,7 +45,7 @@ func cliPage(root *cobra.Command) string {
 		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
 			return
 		}
-		if c.Runnable() {
+		if !c.HasSubCommands() {
 			fmt.Fprintf(&b, "## %s\n\n%s.\n\n```\n%s\n```\n\n%s", c.CommandPath(), c.Short, c.UseLine(), flagTable(c.LocalNonPersistentFlags()))
 		}
 		for _, sub := range c.Commands() {

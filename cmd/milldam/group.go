@@ -16,8 +16,7 @@ import (
 
 func (a *app) groupCommand() *cobra.Command {
 	c := &cobra.Command{Use: "group", Short: "List, describe, reset and delete consumer groups"}
-	c.AddCommand(a.groupList(), a.groupDescribe(), a.groupLag(), a.groupDelete(), a.groupReset())
-	return c
+	return family(c, a.groupList(), a.groupDescribe(), a.groupLag(), a.groupDelete(), a.groupReset())
 }
 
 // groupRow is a group in a list.

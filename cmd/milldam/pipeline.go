@@ -14,9 +14,8 @@ import (
 
 func (a *app) pipelineCommand() *cobra.Command {
 	c := &cobra.Command{Use: "pipeline", Short: "Check, test, run and watch pipelines"}
-	c.AddCommand(a.pipelineLint(), a.pipelineTest(), a.pipelineRun(), a.pipelineStatus("list", "List the pipelines of a running node"),
+	return family(c, a.pipelineLint(), a.pipelineTest(), a.pipelineRun(), a.pipelineStatus("list", "List the pipelines of a running node"),
 		a.pipelineStatus("status", "Show how the pipelines of a running node fare"))
-	return c
 }
 
 func registry() (*connect.Registry, error) { return connect.NewRegistry(connectors.All()...) }
@@ -78,7 +77,7 @@ func (a *app) pipelineLint() *cobra.Command {
 			return err
 		}
 		if a.output == "table" {
-			a.say("%d pipelines, no errors. Connections not tried.", len(specs))
+			a.say("%s, no errors. Connections not tried.", counted(int64(len(specs)), "pipeline"))
 			return nil
 		}
 		return a.encode(map[string]any{"apiVersion": "v1", "errors": []string{}})
@@ -109,7 +108,7 @@ func (a *app) pipelineTest() *cobra.Command {
 			for _, r := range all {
 				fmt.Fprintln(a.out, testLine(r))
 			}
-			a.say("%d tests, %d failed", len(all), failed)
+			a.say("%s, %d failed", counted(int64(len(all)), "test"), failed)
 		}
 		if failed > 0 {
 			return errSilent

@@ -43,7 +43,7 @@ func (a *app) pipelineRun() *cobra.Command {
 			}
 			m.Start()
 			defer func() { err = errors.Join(err, m.Close()) }()
-			a.say("%d pipelines run; ^C ends them", len(specs))
+			a.say("%s started; ^C ends", counted(int64(len(specs)), "pipeline"))
 			defer line.end()
 			tick := time.NewTicker(pipelineLook)
 			defer tick.Stop()

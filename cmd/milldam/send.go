@@ -180,7 +180,7 @@ func (a *app) sendLines(ctx context.Context, cl *kgo.Client, topic string, lines
 	if err := failed.Load(); err != nil {
 		return fmt.Errorf("send to %s: %w", topic, *err)
 	}
-	a.say("%d records sent to %s", sent, topic)
+	a.say("%s sent to %s", counted(int64(sent), "record"), topic)
 	return nil
 }
 

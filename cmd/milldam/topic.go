@@ -17,8 +17,7 @@ import (
 
 func (a *app) topicCommand() *cobra.Command {
 	c := &cobra.Command{Use: "topic", Short: "Make, list, describe, change and delete topics"}
-	c.AddCommand(a.topicCreate(), a.topicList(), a.topicDescribe(), a.topicDelete(), a.topicConfig(), a.topicAddPartitions())
-	return c
+	return family(c, a.topicCreate(), a.topicList(), a.topicDescribe(), a.topicDelete(), a.topicConfig(), a.topicAddPartitions())
 }
 
 // settings reads key=value flags.
