@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"path"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -125,10 +126,10 @@ func (c *Controller) startRaft(config *raft.Config, snapshots raft.SnapshotStore
 	return err
 }
 
-// fail notes that the metadata cannot be written any more. The first failure stays.
+// fail notes that the metadata cannot be written, or followed, any more. The first failure stays.
 func (c *Controller) fail(err error) {
 	c.failing.Do(func() {
-		c.opts.Logger.Error("cluster metadata is offline: a write failed", "dir", c.opts.Dir, "error", err)
+		c.opts.Logger.Error("cluster metadata is offline", "dir", c.opts.Dir, "error", err)
 		c.failure = fmt.Errorf("cluster metadata is offline since: %w; it serves again after a restart", err)
 		close(c.failed)
 	})
@@ -353,8 +354,9 @@ type fsm Controller
 func (f *fsm) Apply(entry *raft.Log) any {
 	cmd, err := decodeCommand(entry.Data)
 	if err != nil {
-		// The entry was agreed on: going on without it would make this node differ from the others.
-		panic(fmt.Sprintf("metadata log entry %d: %v", entry.Index, err))
+		// The entry was agreed on: going on without it would make this node differ from the others. As in stableStore, raft waits from here on.
+		(*Controller)(f).fail(fmt.Errorf("metadata log entry %d: %w", entry.Index, err))
+		runtime.Goexit()
 	}
 	f.publish(f.image.Load().apply(cmd))
 	return nil

@@ -171,3 +171,39 @@ func FuzzSnapshot(f *testing.F) {
 		})
 	})
 }
+
+// openError opens the metadata in fs, which must fail.
+func openError(t *testing.T, fs vfs.FS) error {
+	t.Helper()
+	c, err := Open(t.Context(), Options{FS: fs, Dir: "meta", NodeID: 1})
+	if err == nil {
+		t.Fatal("it opens", c.Close())
+	}
+	return err
+}
+
+func TestUnknownCommandInTheLogIsAnError(t *testing.T) {
+	for name, tc := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"of a newer version": {[]byte{commandVersion + 1, byte(kindCluster), '{', '}'}, "run the newer one"},
+		"of no known kind":   {[]byte{commandVersion, 99, '{', '}'}, "kind 99"},
+		"of no JSON":         {[]byte{commandVersion, byte(kindCluster), '{'}, "damaged"},
+		"of nothing":         {nil, "0 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			c := open(t, fs)
+			c.raft.Apply(tc.data, 0)
+			<-c.failed
+			if _, err := c.CreateTopic(t.Context(), NewTopic{Name: "t", Partitions: 1, Replicas: 1}, false); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("create a topic: %v", err)
+			}
+			must(t, c.Close())
+			if err := openError(t, fs); !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "metadata log entry") {
+				t.Errorf("open: %v", err)
+			}
+		})
+	}
+}
