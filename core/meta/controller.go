@@ -103,13 +103,20 @@ func (c *Controller) start(ctx context.Context) error {
 	leading := make(chan bool, 1)
 	config.NotifyCh = leading
 	snapshots := &snapshotStore{fs: c.opts.FS, dir: snapshotDir}
+	damaged, err := snapshots.damaged()
+	if err != nil {
+		return err
+	}
 	address, transport := raft.NewInmemTransport(raft.ServerAddress("node-" + string(config.LocalID)))
 	if err := c.bootstrap(config, snapshots, transport, address); err != nil {
-		return err
+		return errors.Join(err, damaged)
 	}
 	config.NoLegacyTelemetry = true
 	if err := c.startRaft(config, snapshots, transport); err != nil {
-		return err
+		return errors.Join(err, damaged)
+	}
+	if damaged != nil {
+		c.opts.Logger.Warn("a damaged snapshot of the metadata was left out: the log, or an older one, had what was in it", "error", damaged)
 	}
 	stable.running.Store(true)
 	return c.lead(ctx, leading)
@@ -141,9 +148,14 @@ func (c *Controller) bootstrap(config *raft.Config, snapshots *snapshotStore, tr
 	if err != nil {
 		return err
 	}
-	list, err := snapshots.List()
-	if err != nil || last > 0 || len(list) > 0 {
+	names, err := snapshots.names()
+	if err != nil || last > 0 {
 		return err
+	}
+	if list, err := snapshots.List(); err != nil || len(list) > 0 {
+		return err
+	} else if len(names) > 0 { // there was a cluster: a new one in its place would know none of its topics
+		return fmt.Errorf("%w: there is no log, and no snapshot that can be read", ErrDamaged)
 	}
 	// A crash in an earlier bootstrap may have left a term without a log, with which raft would wait for others forever. Without a log nobody
 	// has voted, so the term means nothing.

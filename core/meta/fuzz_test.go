@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -203,6 +205,51 @@ func TestUnknownCommandInTheLogIsAnError(t *testing.T) {
 			must(t, c.Close())
 			if err := openError(t, fs); !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "metadata log entry") {
 				t.Errorf("open: %v", err)
+			}
+		})
+	}
+}
+
+func TestDamagedSnapshotIsNamed(t *testing.T) {
+	for _, log := range []string{"whole", "cut in front of the snapshot", "lost"} {
+		t.Run("log "+log, func(t *testing.T) {
+			fs := vfs.NewMem()
+			c := open(t, fs)
+			if log != "whole" {
+				must(t, c.raft.ReloadConfig(raft.ReloadableConfig{TrailingLogs: 1, SnapshotInterval: snapshotInterval, SnapshotThreshold: snapshotEvery,
+					HeartbeatTimeout: electionTimeout, ElectionTimeout: electionTimeout}))
+			}
+			for i := range 5 {
+				create(t, c, fmt.Sprintf("t%d", i))
+			}
+			must(t, c.raft.Snapshot().Error())
+			want := content(t, c.Image())
+			must(t, c.Close())
+			names, err := fs.List("meta/snapshots")
+			must(t, err)
+			file := "meta/snapshots/" + names[len(names)-1]
+			data, err := vfs.ReadFile(fs, file)
+			must(t, err)
+			data[len(data)-3] ^= 1
+			must(t, vfs.WriteFileAtomic(fs, file, data))
+			if log == "lost" {
+				must(t, fs.RemoveAll("meta/raft"))
+			}
+			if log != "whole" {
+				if err := openError(t, fs); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file) {
+					t.Errorf("open: %v", err)
+				}
+				return
+			}
+			var logged bytes.Buffer
+			c, err = Open(t.Context(), Options{FS: fs, Dir: "meta", NodeID: 1, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+			must(t, err)
+			if got := content(t, c.Image()); got != want {
+				t.Errorf("from the log alone:\n%s\nwant:\n%s", got, want)
+			}
+			must(t, c.Close())
+			if !strings.Contains(logged.String(), file) {
+				t.Errorf("%s is not named: %s", file, logged.String())
 			}
 		})
 	}

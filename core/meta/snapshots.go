@@ -69,6 +69,25 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	return list, nil
 }
 
+// damaged tells what List leaves out, as one error; nil when all are whole.
+func (s *snapshotStore) damaged() (damaged, err error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		_, body, err := s.read(strings.TrimSuffix(name, snapshotSuffix))
+		if err == nil && (len(body) == 0 || body[0] != commandVersion) {
+			err = fmt.Errorf("%w: %s has a version that this milldam does not know", ErrDamaged, path.Join(s.dir, name))
+		}
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return nil, err
+		}
+		damaged = errors.Join(damaged, err)
+	}
+	return damaged, nil
+}
+
 // Open implements raft.SnapshotStore.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	m, body, err := s.read(id)
