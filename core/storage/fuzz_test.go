@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
@@ -415,5 +416,83 @@ func TestDamagedFileIsNamedAndNothingIsLost(t *testing.T) {
 				t.Errorf("%d records, want %d", len(got), len(want))
 			}
 		})
+	}
+}
+
+// TestFlippedBitInAnIndexHidesNothing flips bits of index files: every record is found as before, by offset and by time, and retention takes none that
+// is young enough.
+func TestFlippedBitInAnIndexHidesNothing(t *testing.T) {
+	c := smallConfig()
+	c.IndexIntervalBytes = 300
+	known := topics{topicA: {"a", c}}
+	from := vfs.NewMem()
+	s := open(t, from, known)
+	l := create(t, s, known, topicA, 0)
+	began := time.Now().Add(-time.Hour).UnixMilli()
+	for i := range 24 {
+		mustAppend(t, l, batchOf(t, record.NewBatchOptions(), began+int64(10*i), fmt.Sprintf("%0500d", i)))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{indexSuffix, timeSuffix} {
+		name := "data/logs/a-0/00000000000000000000" + suffix
+		data, err := vfs.ReadFile(from, name)
+		if err != nil || len(data) < 5*timeEntryBytes {
+			t.Fatalf("%d bytes of index, %v", len(data), err)
+		}
+		for bit := 0; bit < 8*len(data); bit += 11 {
+			fs := from.CrashClone(nil)
+			flipped := bytes.Clone(data)
+			flipped[bit/8] ^= 1 << (bit % 8)
+			if err := vfs.WriteFileAtomic(fs, name, flipped); err != nil {
+				t.Fatal(err)
+			}
+			s, _, err := Open(t.Context(), smallOptions(fs, known))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkIndexed(t, s, began, fmt.Sprintf("bit %d of %s", bit, suffix))
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func checkIndexed(t *testing.T, s *Store, began int64, what string) {
+	t.Helper()
+	l := s.Log(topicA, 0)
+	for i := range record.Offset(24) {
+		span, err := l.Read(i, 1, 24, true)
+		var buf bytes.Buffer
+		if err == nil {
+			_, err = span.WriteTo(&buf)
+			err = errors.Join(err, span.Close())
+		}
+		if err != nil || record.Batch(buf.Bytes()).BaseOffset() != i {
+			t.Fatalf("%s: a read at %d: %v", what, i, err)
+		}
+		ts := began + int64(10*i)
+		if found, ok, err := l.OffsetForTime(ts - 5); err != nil || !ok || found.Offset != i {
+			t.Fatalf("%s: the time of %d is at %+v, %v, %v", what, i, found, ok, err)
+		}
+	}
+	if err := l.Scan(3, 4, func(b record.Batch) error {
+		if b.BaseOffset() != 3 {
+			t.Fatalf("%s: a scan at 3 finds %d", what, b.BaseOffset())
+		}
+		return nil
+	}); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	c := l.config()
+	c.Retention = 2 * time.Hour
+	l.SetConfig(c)
+	if err := s.Maintain(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if l.Start() != 0 {
+		t.Fatalf("%s: retention took records that were young enough, up to %d", what, l.Start())
 	}
 }

@@ -34,6 +34,9 @@ type index struct {
 	since        int64
 	maxTimestamp int64
 	maxRelative  uint32
+
+	// fromFiles says that entries come from index files, which have no checksum: none is believed before the batch it stands for was looked at.
+	fromFiles bool
 }
 
 func newIndex() *index { return &index{maxTimestamp: record.NoTimestamp} }
@@ -61,6 +64,12 @@ func (x *index) addTime() {
 
 // seek returns a position at or before the batch that holds the offset base+relative.
 func (x *index) seek(relative int64) int64 {
+	e, _ := x.before(relative)
+	return int64(e.position)
+}
+
+// before returns the last entry whose batch does not end behind base+relative; ok is false when there is none.
+func (x *index) before(relative int64) (e offsetEntry, ok bool) {
 	i, _ := slices.BinarySearchFunc(x.offsets, relative, func(e offsetEntry, want int64) int {
 		if int64(e.relative) <= want {
 			return -1
@@ -69,13 +78,19 @@ func (x *index) seek(relative int64) int64 {
 	})
 	// The entry's own batch ends at relative; where it equals what is wanted, the batch at its position holds it.
 	if i == 0 {
-		return 0
+		return offsetEntry{}, false
 	}
-	return int64(x.offsets[i-1].position)
+	return x.offsets[i-1], true
 }
 
 // seekTime returns an offset, relative to the base, at or before the first record of ts or younger.
 func (x *index) seekTime(ts int64) int64 {
+	e, _ := x.beforeTime(ts)
+	return int64(e.relative)
+}
+
+// beforeTime returns the last entry that is older than ts; ok is false when there is none.
+func (x *index) beforeTime(ts int64) (e timeEntry, ok bool) {
 	i, _ := slices.BinarySearchFunc(x.times, ts, func(e timeEntry, want int64) int {
 		if e.timestamp < want {
 			return -1
@@ -83,9 +98,9 @@ func (x *index) seekTime(ts int64) int64 {
 		return 1
 	})
 	if i == 0 {
-		return 0
+		return timeEntry{}, false
 	}
-	return int64(x.times[i-1].relative)
+	return x.times[i-1], true
 }
 
 func (x *index) encodeOffsets() []byte {
@@ -115,6 +130,7 @@ func decodeIndex(offsets, times []byte, size int64) (x *index, ok bool) {
 		return nil, false
 	}
 	x = newIndex()
+	x.fromFiles = true
 	for ; len(offsets) > 0; offsets = offsets[offsetEntryBytes:] {
 		e := offsetEntry{binary.BigEndian.Uint32(offsets), binary.BigEndian.Uint32(offsets[4:])}
 		if n := len(x.offsets); int64(e.position) >= size || n > 0 && (e.relative <= x.offsets[n-1].relative || e.position <= x.offsets[n-1].position) {

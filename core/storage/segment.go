@@ -122,6 +122,11 @@ func (s *segment) seek(offset record.Offset, live *index, liveFrom int64) (int64
 	if err != nil {
 		return 0, err
 	}
+	if e, ok := older.before(int64(offset - s.base)); ok && older.fromFiles {
+		if older, err = s.provenOffset(older, e, liveFrom); err != nil {
+			return 0, err
+		}
+	}
 	return older.seek(int64(offset - s.base)), nil
 }
 
@@ -130,42 +135,30 @@ func (s *segment) loadOlder(size int64) (*index, error) {
 	if x := s.older.Load(); x != nil {
 		return x, nil
 	}
-	x := s.readIndexFiles(size)
-	start := int64(0)
-	if n := len(x.offsets); n > 0 {
-		start = int64(x.offsets[n-1].position)
-	}
-	interval := int64(s.log.config().IndexIntervalBytes)
-	err := s.scan(start, size, func(b record.Batch, at int64) error {
-		if at > start || start == 0 {
-			x.add(b, s.base, at, interval)
-		}
-		return nil
-	})
+	x, err := s.readIndexFiles(size)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.extend(x, size); err != nil {
 		return nil, err
 	}
 	s.older.Store(x)
 	return x, nil
 }
 
-// readIndexFiles returns what the index files hold of the first size bytes; nothing when they are missing or damaged.
-func (s *segment) readIndexFiles(size int64) *index {
-	fsys := s.log.store.opts.FS
-	offsets, err := vfs.ReadFile(fsys, s.file(indexSuffix))
-	if err != nil {
-		return newIndex()
+// extend adds to an index what is missing of the first size bytes.
+func (s *segment) extend(x *index, size int64) error {
+	start := int64(0)
+	if n := len(x.offsets); n > 0 {
+		start = int64(x.offsets[n-1].position)
 	}
-	times, err := vfs.ReadFile(fsys, s.file(timeSuffix))
-	if err != nil {
-		return newIndex()
-	}
-	x, ok := decodeIndex(offsets, times, size)
-	if !ok {
-		s.log.store.opts.Logger.Warn("damaged index is built anew", "file", s.file(indexSuffix), "with", s.file(timeSuffix))
-		return newIndex()
-	}
-	return x
+	interval := int64(s.log.config().IndexIntervalBytes)
+	return s.scan(start, size, func(b record.Batch, at int64) error {
+		if at > start || start == 0 {
+			x.add(b, s.base, at, interval)
+		}
+		return nil
+	})
 }
 
 // scan calls fn with each batch header of the file from position start, where a batch begins, up to size. Of a batch only the header may be looked at.

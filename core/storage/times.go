@@ -61,6 +61,11 @@ func (p *place) seekTime(ts int64) (from record.Offset, skip bool, err error) {
 	if whole && x.maxTimestamp < ts {
 		return 0, true, nil
 	}
+	if e, ok := x.beforeTime(ts); ok && x.fromFiles {
+		if x, err = p.segment.provenTime(x, e, p.liveFrom); err != nil {
+			return 0, false, err
+		}
+	}
 	return p.segment.base + record.Offset(x.seekTime(ts)), false, nil
 }
 
