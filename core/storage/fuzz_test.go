@@ -496,3 +496,25 @@ func checkIndexed(t *testing.T, s *Store, began int64, what string) {
 		t.Fatalf("%s: retention took records that were young enough, up to %d", what, l.Start())
 	}
 }
+
+func TestDirectRecordOfMoreThanItsSegmentHas(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	large := plain(t, "v")
+	binary.BigEndian.PutUint32(large[8:], 1<<31-1) // the length it declares, of which 80 bytes are there
+	h := walHead{kind: walDirect, topic: topicA, length: 1<<31 + 11}
+	for name, data := range map[string][]byte{
+		"data/wal/00000000000000000001.wal":      (&walHead{kind: walEnd}).append(h.append(walHeader(1), 1), 1),
+		"data/logs/a-0/00000000000000000000.log": large,
+		"data/logs/a-0/" + metadataFile:          encodeMetadata(topicA),
+	} {
+		if err := errors.Join(fs.MkdirAll(path.Dir(name)), vfs.WriteFileAtomic(fs, name, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bounded(t, len(large), func() {
+		_, r := openRecovered(t, fs, known)
+		if len(r.Offline) != 1 || !errors.Is(r.Offline[0], ErrCorrupt) || !strings.Contains(r.Offline[0].Error(), "a-0") {
+			t.Errorf("recovery: %+v", r)
+		}
+	})
+}

@@ -483,7 +483,13 @@ func (l *Log) addDirect(active *segment, h walHead) error {
 	if err := l.flushTail(nil); err != nil {
 		return err
 	}
-	return active.batches(h.position, h.position+int64(h.length), func(b record.Batch, at int64) error {
+	end := h.position + int64(h.length)
+	if info, err := l.store.opts.FS.Stat(active.file(logSuffix)); err != nil {
+		return err
+	} else if info.Size() < end { // before memory is taken for it
+		return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, active.base, info.Size(), end)
+	}
+	return active.batches(h.position, end, func(b record.Batch, at int64) error {
 		if at != h.position || b.BaseOffset() != h.offset || len(b) != int(h.length) {
 			return fmt.Errorf("%w: another batch lies at position %d of segment %d", ErrCorrupt, at, active.base)
 		}
