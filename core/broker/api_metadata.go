@@ -16,23 +16,6 @@ import (
 // changeTimeout bounds a change of metadata whose request says no time of its own.
 const changeTimeout = 30 * time.Second
 
-// ApiVersions, versions 0 to 4. 3 is flexible and takes features; who asks for more is answered with version 0 and UNSUPPORTED_VERSION.
-func (s *Server) apiVersions(cl *call, _ *kmsg.ApiVersionsRequest) {
-	cl.reply(apiVersions(cl.header.Version, wire.None))
-}
-
-func apiVersions(version int16, code wire.Code) *kmsg.ApiVersionsResponse {
-	resp := kmsg.NewPtrApiVersionsResponse()
-	resp.SetVersion(version)
-	resp.ErrorCode = int16(code)
-	for _, r := range wire.Served() {
-		k := kmsg.NewApiVersionsResponseApiKey()
-		k.ApiKey, k.MinVersion, k.MaxVersion = r.Key, r.Min, r.Max
-		resp.ApiKeys = append(resp.ApiKeys, k)
-	}
-	return resp
-}
-
 // Metadata, versions 0 to 13. 1 tells an empty list of topics from none, 4 asks for topics to be made, 7 has leader epochs, 8 to 10 authorised operations, 10 topic ids
 // (KIP-516), 12 topics by id alone, 13 an error for all.
 func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
@@ -215,7 +198,7 @@ func (s *Server) listPartitionReassignments(cl *call, _ *kmsg.ListPartitionReass
 	cl.reply(kmsg.NewPtrListPartitionReassignmentsResponse())
 }
 
-// DescribeLogDirs, versions 1 to 4. 2 is flexible, 3 has an error for all, 4 the size of the disk.
+// DescribeLogDirs, versions 1 to 5. 2 is flexible, 3 has an error for all, 4 the size of the disk, 5 whether new partitions stay out of it (KIP-1066).
 func (s *Server) describeLogDirs(cl *call, req *kmsg.DescribeLogDirsRequest) {
 	wanted := map[string][]int32{}
 	for _, t := range req.Topics {

@@ -39,6 +39,7 @@ var apis = map[int16]handler{
 	int16(kmsg.DescribeConfigs):            on((*Server).describeConfigs),
 	int16(kmsg.IncrementalAlterConfigs):    on((*Server).incrementalAlterConfigs),
 	int16(kmsg.DescribeLogDirs):            on((*Server).describeLogDirs),
+	int16(kmsg.UpdateFeatures):             on((*Server).updateFeatures),
 	int16(kmsg.DescribeCluster):            on((*Server).describeCluster),
 	int16(kmsg.DescribeTopicPartitions):    on((*Server).describeTopicPartitions),
 	int16(kmsg.ListPartitionReassignments): on((*Server).listPartitionReassignments),

@@ -293,6 +293,8 @@ func TestEveryVersionAnswers(t *testing.T) {
 			switch x := req.(type) {
 			case *kmsg.ProduceRequest:
 				x.Acks = -1
+			case *kmsg.ApiVersionsRequest:
+				x.ClientSoftwareName, x.ClientSoftwareVersion = "test", "1.0"
 			case *kmsg.JoinGroupRequest:
 				x.Group, x.SessionTimeoutMillis, x.ProtocolType = name, 10_000, "consumer"
 				x.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}

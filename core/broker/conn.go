@@ -231,7 +231,7 @@ func (c *conn) unsupported(cl *call) error {
 		return err
 	}
 	if cl.header.Key == int16(kmsg.ApiVersions) {
-		cl.reply(apiVersions(0, wire.UnsupportedVersion))
+		cl.reply(c.server.versions(0, wire.UnsupportedVersion))
 		return c.takeReady()
 	}
 	if cl.header.Key == int16(kmsg.Produce) { // 0 to 2 are advertised

@@ -39,6 +39,7 @@ var codes = []struct {
 	{meta.ErrInvalidReplicationFactor, wire.InvalidReplicationFactor},
 	{meta.ErrInvalidAssignment, wire.InvalidReplicaAssignment},
 	{meta.ErrInvalidConfig, wire.InvalidConfig},
+	{meta.ErrInvalidUpdateVersion, wire.InvalidUpdateVersion},
 	{meta.ErrInvalidRequest, wire.InvalidRequest},
 	{context.DeadlineExceeded, wire.RequestTimedOut},
 	{context.Canceled, wire.RequestTimedOut},

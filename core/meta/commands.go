@@ -21,6 +21,7 @@ const (
 	kindTopicConfig
 	kindBrokerConfig
 	kindProducerIDs
+	kindFeatures
 )
 
 // commandVersion is raised when older nodes could not apply a command any more.
@@ -53,6 +54,9 @@ type setBrokerConfig struct {
 // takeProducerIDs gives out the producer ids below Next.
 type takeProducerIDs struct{ Next record.ProducerID }
 
+// setFeatures replaces the finalised levels of features.
+type setFeatures struct{ Levels map[string]int16 }
+
 func (setCluster) kind() commandKind      { return kindCluster }
 func (setBroker) kind() commandKind       { return kindBroker }
 func (setTopic) kind() commandKind        { return kindTopic }
@@ -60,6 +64,7 @@ func (removeTopic) kind() commandKind     { return kindRemoveTopic }
 func (setTopicConfig) kind() commandKind  { return kindTopicConfig }
 func (setBrokerConfig) kind() commandKind { return kindBrokerConfig }
 func (takeProducerIDs) kind() commandKind { return kindProducerIDs }
+func (setFeatures) kind() commandKind     { return kindFeatures }
 
 func encodeCommand(c command) ([]byte, error) {
 	body, err := json.Marshal(c)
@@ -91,6 +96,8 @@ func decodeCommand(data []byte) (command, error) {
 		return decodeAs[setBrokerConfig](data[2:])
 	case kindProducerIDs:
 		return decodeAs[takeProducerIDs](data[2:])
+	case kindFeatures:
+		return decodeAs[setFeatures](data[2:])
 	}
 	return nil, fmt.Errorf("%w: a command of kind %d", ErrDamaged, data[1])
 }
@@ -129,6 +136,8 @@ func (i *Image) apply(c command) *Image {
 		n.configs = withEntry(i.configs, c.Broker, c.Config)
 	case takeProducerIDs:
 		n.nextPID = max(i.nextPID, c.Next)
+	case setFeatures:
+		n.features, n.featuresEpoch = c.Levels, i.featuresEpoch+1
 	}
 	return &n
 }
@@ -152,11 +161,15 @@ type imageContent struct {
 	Configs    map[int32]map[string]string
 	NextPID    record.ProducerID
 	BrokerSeq  int64
+
+	Features      map[string]int16
+	FeaturesEpoch int64
 }
 
 // encode writes the image for a snapshot: a version byte and JSON.
 func (i *Image) encode() ([]byte, error) {
-	c := imageContent{ClusterID: i.clusterID, Controller: i.controller, Brokers: i.brokers, Configs: i.configs, NextPID: i.nextPID, BrokerSeq: i.brokerSeq}
+	c := imageContent{ClusterID: i.clusterID, Controller: i.controller, Brokers: i.brokers, Configs: i.configs, NextPID: i.nextPID, BrokerSeq: i.brokerSeq,
+		Features: i.features, FeaturesEpoch: i.featuresEpoch}
 	for t := range i.Topics() {
 		c.Topics = append(c.Topics, t)
 	}
@@ -183,6 +196,7 @@ func decodeImage(data []byte) (*Image, error) {
 		i = i.withTopic(t)
 	}
 	i.clusterID, i.controller, i.nextPID, i.brokerSeq = c.ClusterID, c.Controller, c.NextPID, c.BrokerSeq
+	i.features, i.featuresEpoch = c.Features, c.FeaturesEpoch
 	if c.Brokers != nil {
 		i.brokers = c.Brokers
 	}

@@ -190,16 +190,26 @@ func (c *Controller) lead(ctx context.Context, leading <-chan bool) error {
 	case <-c.failed:
 		return c.failure
 	}
-	if c.Image().clusterID != "" {
-		return nil
-	}
-	var id [16]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return err
-	}
+	return c.found(ctx)
+}
+
+// found gives a new cluster its id and its features. A folder from before there were features gets them too.
+func (c *Controller) found(ctx context.Context) error {
 	c.deciding.Lock()
 	defer c.deciding.Unlock()
-	return c.write(ctx, setCluster{ID: idText(id)})
+	if c.Image().clusterID == "" {
+		var id [16]byte
+		if _, err := rand.Read(id[:]); err != nil {
+			return err
+		}
+		if err := c.write(ctx, setCluster{ID: idText(id)}); err != nil {
+			return err
+		}
+	}
+	if c.Image().featuresEpoch == 0 {
+		return c.write(ctx, setFeatures{Levels: defaultFeatures()})
+	}
+	return checkFinalized(c.Image().features)
 }
 
 // Image returns the current image.

@@ -1,6 +1,9 @@
 package meta
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors that callers branch on. They come wrapped with what and why.
 var (
@@ -12,5 +15,19 @@ var (
 	ErrInvalidAssignment        = errors.New("invalid replica assignment")
 	ErrInvalidConfig            = errors.New("invalid config")
 	ErrInvalidRequest           = errors.New("invalid request")
+	ErrInvalidUpdateVersion     = errors.New("invalid update version")
 	ErrClosed                   = errors.New("metadata is closed")
 )
+
+// refusal is an error in Kafka's own words, which its tools print and people look up.
+type refusal struct {
+	err  error
+	text string
+}
+
+func refused(err error, format string, args ...any) error {
+	return refusal{err, fmt.Sprintf(format, args...)}
+}
+
+func (r refusal) Error() string { return r.text }
+func (r refusal) Unwrap() error { return r.err }

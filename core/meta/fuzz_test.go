@@ -78,6 +78,7 @@ func FuzzCommandLog(f *testing.F) {
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopicConfig{a, map[string]string{"retention.ms": "1"}}, setBrokerConfig{AllBrokers, map[string]string{"k": "v"}}},
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "b"}}, removeTopic{a}, removeTopic{a}, setTopic{Topic{ID: b, Name: "b", Partitions: rows}}},
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "a"}}},
+		{setFeatures{map[string]int16{"metadata.version": 30}}, setFeatures{}},
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: a, Name: "b"}}, removeTopic{a}},
 	} {
 		damaged(commandLog(f, list...), func(data []byte) { f.Add(data) })

@@ -22,6 +22,9 @@ type Image struct {
 	configs    map[int32]map[string]string // dynamic broker configs; AllBrokers is for all
 	nextPID    record.ProducerID
 	brokerSeq  int64 // the last broker epoch given out
+
+	features      map[string]int16 // finalised levels; one that is off is not there
+	featuresEpoch int64            // counts changes of features; 0 before the first
 }
 
 // AllBrokers stands for every broker in broker configs.
@@ -98,6 +101,14 @@ func (i *Image) Brokers() []Broker {
 
 // BrokerConfig returns what was set dynamically on a broker, or with AllBrokers on all. It is not to be changed.
 func (i *Image) BrokerConfig(id int32) map[string]string { return i.configs[id] }
+
+// FeatureLevel is the finalised level of a feature, 0 when it is off.
+func (i *Image) FeatureLevel(name string) int16 { return i.features[name] }
+
+// FinalizedFeatures returns the levels of all features that are on, which are not to be changed, and their epoch, which rises with every change.
+func (i *Image) FinalizedFeatures() (levels map[string]int16, epoch int64) {
+	return i.features, i.featuresEpoch
+}
 
 // withTopic returns an image in which t stands, in the place of those of the same name or id: what is found by name is found by id, whatever the log says.
 func (i *Image) withTopic(t *Topic) *Image {

@@ -60,6 +60,7 @@ const (
 	InvalidRecord             Code = 87
 	UnstableOffsetCommit      Code = 88
 	ThrottlingQuotaExceeded   Code = 89
+	InvalidUpdateVersion      Code = 95
 	UnknownTopicID            Code = 100
 	InconsistentTopicID       Code = 103
 )
