@@ -13,11 +13,12 @@ PLAIN_PKGS := . ./cmd/... ./connectors/... ./examples/... ./pipelines/... ./runt
 MINUTES ?=
 FUZZTIME ?= $(if $(MINUTES),$(MINUTES)m,30s)
 ONCE ?=
+RECOVERY_MB ?= 10240
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short bench fuzz docs docs-check setup clean
+.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short recovery bench fuzz docs docs-check setup clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ e2e-short: build
 
 e2e: build setup ## every client and server, and the demo under SIGKILL
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 60m -v $(E2E)
+
+recovery: build ## kill -9 with RECOVERY_MB=10240 megabytes of log in 1,000 partitions, and how long it and plain starts take
+	MILLDAM_BIN=$(abspath $(BIN)) RECOVERY_MB=$(RECOVERY_MB) $(GO) test -count=1 -timeout 60m -v -run 'TestRecoveryUnderLoad|TestStartTimes' $(E2E)
 
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
 	$(GO) run ./.ci/bench

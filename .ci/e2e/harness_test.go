@@ -111,7 +111,7 @@ func (n *node) start() {
 // waitReady polls endpoints.json and /readyz until the node answers 200.
 func (n *node) waitReady(limit time.Duration) {
 	n.t.Helper()
-	eventually(n.t, limit, func() error {
+	within(n.t, limit, pollStart, func() error {
 		select {
 		case err := <-n.done:
 			n.done <- err
@@ -222,15 +222,23 @@ func (l *logBuffer) String() string {
 	return l.mu.buf.String()
 }
 
-// pollEvery is how often eventually looks again.
-const pollEvery = 50 * time.Millisecond
+// pollEvery is how often eventually looks again, pollStart how often a start is looked at, since how long it takes is measured.
+const (
+	pollEvery = 50 * time.Millisecond
+	pollStart = time.Millisecond
+)
 
 // eventually calls check until it returns nil, and fails the test with its last error after limit.
 func eventually(t testing.TB, limit time.Duration, check func() error) {
 	t.Helper()
+	within(t, limit, pollEvery, check)
+}
+
+func within(t testing.TB, limit, every time.Duration, check func() error) {
+	t.Helper()
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := check()
