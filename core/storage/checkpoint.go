@@ -170,6 +170,9 @@ func (f *fields) producers() producers {
 func (l *Log) row() checkpointLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.kept != nil {
+		return *l.kept
+	}
 	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, producers: producers{}}
 	for _, s := range l.mu.segments {
 		if s.base <= l.mu.written {

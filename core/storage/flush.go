@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -81,6 +82,9 @@ func (l *Log) flushableLocked(last *entry) int {
 
 // prepareDir makes the log's directory and writes its epochs, where that is still to be done. The caller holds io, which guards the two
 // fields it sets.
+//
+// A new directory is made durable with the first sync of a segment in it (enter): until then the write-ahead log has everything, and a thousand new
+// partitions wait for no sync of their own.
 func (l *Log) prepareDir() error {
 	fsys := l.store.opts.FS
 	if !l.dirMade {
@@ -90,10 +94,9 @@ func (l *Log) prepareDir() error {
 		if err := fsys.MkdirAll(l.dir); err != nil {
 			return err
 		}
-		if err := vfs.WriteFileAtomic(fsys, path.Join(l.dir, metadataFile), encodeMetadata(l.id)); err != nil {
-			return err
-		}
-		if err := fsys.SyncDir(path.Dir(l.dir)); err != nil {
+		l.store.dirs.made.Add(1)
+		l.fresh.Store(true)
+		if err := vfs.WriteFile(fsys, path.Join(l.dir, metadataFile), encodeMetadata(l.id)); err != nil {
 			return err
 		}
 		l.dirMade = true
@@ -104,10 +107,48 @@ func (l *Log) prepareDir() error {
 	if len(known) == l.epochsOnFS {
 		return nil
 	}
-	if err := vfs.WriteFileAtomic(fsys, path.Join(l.dir, epochsFile), known.encode()); err != nil {
+	write := vfs.WriteFileAtomic
+	if l.epochsOnFS == 0 && l.fresh.Load() {
+		write = vfs.WriteFile
+	}
+	if err := write(fsys, path.Join(l.dir, epochsFile), known.encode()); err != nil {
 		return err
 	}
 	l.epochsOnFS = len(known)
+	return nil
+}
+
+// enter makes a new directory durable, with the files that say whose it is.
+func (l *Log) enter() error {
+	fsys := l.store.opts.FS
+	for _, name := range []string{metadataFile, epochsFile} {
+		if err := vfs.SyncFile(fsys, path.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := fsys.SyncDir(l.dir); err != nil {
+		return err
+	}
+	if err := l.store.syncDirs(); err != nil {
+		return err
+	}
+	l.fresh.Store(false)
+	return nil
+}
+
+// syncDirs makes the directories durable that were made so far. Those that come while it syncs share the next one.
+func (s *Store) syncDirs() error {
+	want := s.dirs.made.Load()
+	s.dirs.io.Lock()
+	defer s.dirs.io.Unlock()
+	if s.dirs.synced >= want {
+		return nil
+	}
+	made := s.dirs.made.Load()
+	if err := s.opts.FS.SyncDir(path.Join(s.opts.Dir, logsDir)); err != nil {
+		return err
+	}
+	s.dirs.synced = made
 	return nil
 }
 
@@ -194,6 +235,11 @@ func (s *segment) sync() error {
 	}
 	if err != nil {
 		return err
+	}
+	if s.log.fresh.Load() {
+		if err := s.log.enter(); err != nil {
+			return err
+		}
 	}
 	if s.entered.Load() {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/milldam/milldam/core/invariant"
@@ -24,6 +25,11 @@ type Log struct {
 	dirMade     bool // the directory is there
 	epochsOnFS  int  // how many of the epochs the checkpoint file holds
 	cleanedUpTo record.Offset
+
+	// kept is what the last checkpoint said of a log that recovery found damaged: the next ones say it again. It is not changed after recovery.
+	kept *checkpointLog
+	// fresh is set while the directory, or the small files in it, are not durable yet.
+	fresh atomic.Bool
 
 	mu struct {
 		sync.Mutex

@@ -32,6 +32,8 @@ func (r *recovery) quarantine(name string) error {
 	if err := r.store.quarantine(name); err != nil {
 		return err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.out.Quarantined = append(r.out.Quarantined, name)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,7 @@ func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 	s.mu.logs = map[logKey]*Log{}
 	s.files = newFileCache(s.opts.FS, s.opts.OpenFiles)
 	s.committer, s.flusher = newCommitter(s), newFlusher(s)
-	r := &recovery{store: s, removed: map[record.TopicID]bool{}}
+	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}}
 	if err := r.run(ctx); err != nil {
 		err = fmt.Errorf("open the log store in %s: %w", s.opts.Dir, err)
 		if s.wal != nil {
@@ -55,6 +56,9 @@ type recovery struct {
 	rows    map[logKey]checkpointLog
 	// scan is set when the checkpoint cannot be used: then the segments themselves say how far they go.
 	scan bool
+
+	mu    sync.Mutex // while logs are opened, several at a time; guards files and out.Quarantined
+	files map[*Log][]segmentFile
 }
 
 func (r *recovery) run(ctx context.Context) error {
@@ -121,7 +125,7 @@ func (r *recovery) finish() error {
 	s.mu.list = nil
 	for _, l := range s.Logs() {
 		if l.mu.err == nil {
-			if err := r.cut(l); err != nil {
+			if err := r.cut(l, r.files[l]); err != nil {
 				l.damaged(err)
 			}
 		}
@@ -132,36 +136,39 @@ func (r *recovery) finish() error {
 			r.out.Logs++
 		}
 	}
+	r.files = nil
 	return nil
 }
 
-func (r *recovery) cut(l *Log) error {
-	if !l.dirMade {
-		return nil
-	}
-	names, err := r.store.opts.FS.List(l.dir)
-	if err != nil {
-		return err
-	}
-	known := map[record.Offset]*segment{}
-	for _, seg := range l.mu.segments {
-		known[seg.base] = seg
-	}
-	for _, name := range names {
-		base, ok := segmentBase(name, logSuffix)
-		if !ok {
-			continue
-		}
-		seg := known[base]
-		if seg == nil {
-			if err := (&segment{log: l, base: base}).remove(); err != nil {
+// found keeps which files a log has, for cut.
+func (r *recovery) found(l *Log, files []segmentFile) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.files[l] = files
+}
+
+// cut removes what the files that opening found hold beyond the log. What the write-ahead log brought since ends where the log does.
+func (r *recovery) cut(l *Log, files []segmentFile) error {
+	changed := false
+	for _, f := range files {
+		i := slices.IndexFunc(l.mu.segments, func(s *segment) bool { return s.base == f.base })
+		switch {
+		case i < 0:
+			r.out.TruncatedBytes += f.size
+			if err := (&segment{log: l, base: f.base}).remove(); err != nil {
 				return err
 			}
+		case f.size > l.mu.segments[i].written:
+			if err := r.truncate(l.mu.segments[i]); err != nil {
+				return err
+			}
+		default:
 			continue
 		}
-		if err := r.truncate(seg); err != nil {
-			return err
-		}
+		changed = true
+	}
+	if !changed {
+		return nil
 	}
 	return r.store.opts.FS.SyncDir(l.dir)
 }

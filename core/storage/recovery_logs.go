@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
@@ -15,71 +18,132 @@ import (
 // openLogs opens the log of each directory whose topic is known, and moves the others out of the way.
 func (r *recovery) openLogs() error {
 	s := r.store
-	root := path.Join(s.opts.Dir, logsDir)
-	names, err := s.opts.FS.List(root)
+	names, err := s.opts.FS.List(path.Join(s.opts.Dir, logsDir))
 	if err != nil {
 		return err
 	}
+	var g errgroup.Group
+	g.SetLimit(filesAtOnce)
 	for _, name := range names {
-		id, partition, ok := r.identify(path.Join(root, name), name)
-		topic, config, known := "", LogConfig{}, false
-		if ok {
-			topic, config, known = s.opts.Topic(id)
-		}
-		if !known || fmt.Sprintf("%s-%d", topic, partition) != name {
-			if err := r.quarantine(name); err != nil {
-				return err
-			}
+		g.Go(func() error { return r.openLog(name) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for key, row := range r.rows {
+		topic, config, known := s.opts.Topic(key.topic)
+		if s.mu.logs[key] != nil || row.recovered <= row.start || !known {
 			continue
 		}
-		l := newLog(s, id, topic, partition, config)
-		l.dirMade = true
-		s.mu.logs[logKey{id, partition}] = l
-		if err := l.openSegments(r); err != nil {
-			l.damaged(err)
-		}
-	}
-	// A row without a directory is of a log that has no segment yet.
-	for key, row := range r.rows {
-		if l := s.mu.logs[key]; l == nil && row.recovered > 0 {
-			if topic, _, known := s.opts.Topic(key.topic); known {
-				s.opts.Logger.Error("the directory of a partition is missing", "topic", topic, "partition", key.partition,
-					"records_up_to", int64(row.recovered))
-			}
-		}
+		l := newLog(s, key.topic, topic, key.partition, config)
+		l.kept = &row
+		l.damaged(fmt.Errorf("%w: its directory %s is missing, it had records up to offset %d", ErrCorrupt, l.dir, row.recovered-1))
+		s.mu.logs[key] = l
 	}
 	return nil
 }
 
-// identify reads what directory dir is of.
-func (r *recovery) identify(dir, name string) (record.TopicID, int32, bool) {
-	dash := strings.LastIndexByte(name, '-')
-	if dash < 1 {
-		return record.TopicID{}, 0, false
+// openLog opens the log in one directory.
+func (r *recovery) openLog(name string) error {
+	s := r.store
+	dir := path.Join(s.opts.Dir, logsDir, name)
+	id, partition, err := r.identify(dir, name)
+	if err != nil {
+		if id, err = r.identifyByRow(dir, partition, name, err); err != nil {
+			return err
+		}
 	}
-	partition, err := strconv.ParseInt(name[dash+1:], 10, 32)
-	if err != nil || partition < 0 {
-		return record.TopicID{}, 0, false
+	topic, config, known := s.opts.Topic(id)
+	if !known || topic+"-"+strconv.Itoa(int(partition)) != name {
+		if empty, err := r.unfinished(dir); empty || err != nil {
+			return err
+		}
+		return r.quarantine(name)
+	}
+	l := newLog(s, id, topic, partition, config)
+	l.dirMade = true
+	s.mu.Lock()
+	s.mu.logs[logKey{id, partition}] = l
+	s.mu.Unlock()
+	if err := l.openSegments(r); err != nil {
+		l.damaged(err)
+	}
+	return nil
+}
+
+// unfinished removes a directory that a crash left before anything was written to its log.
+func (r *recovery) unfinished(dir string) (bool, error) {
+	fsys := r.store.opts.FS
+	names, err := fsys.List(dir)
+	if err != nil {
+		return false, nil // no directory: it goes the way of all that is unknown
+	}
+	for _, name := range names {
+		info, err := fsys.Stat(path.Join(dir, name))
+		if err != nil || info.IsDir() || info.Size() > 0 && name != metadataFile+".tmp" {
+			return false, err
+		}
+	}
+	return true, fsys.RemoveAll(dir)
+}
+
+// identify reads what directory dir is of. The partition is -1 where name is no partition's.
+func (r *recovery) identify(dir, name string) (id record.TopicID, partition int32, err error) {
+	dash := strings.LastIndexByte(name, '-')
+	n, err := strconv.ParseInt(name[dash+1:], 10, 32)
+	if dash < 1 || err != nil || n < 0 {
+		return id, -1, fmt.Errorf("%s is not the name of a partition's directory", name)
 	}
 	data, err := vfs.ReadFile(r.store.opts.FS, path.Join(dir, metadataFile))
-	if err != nil {
-		return record.TopicID{}, 0, false
+	if err == nil {
+		id, err = decodeMetadata(data)
 	}
-	id, err := decodeMetadata(data)
-	return id, int32(partition), err == nil
+	return id, int32(n), err
+}
+
+// identifyByRow finds whose a directory is that does not say it: where the checkpoint has a partition of that name with records, the file that says it
+// was damaged after it was durable, and is written anew. Without such a row the id is the zero one, which no topic has.
+func (r *recovery) identifyByRow(dir string, partition int32, name string, damage error) (record.TopicID, error) {
+	if partition < 0 {
+		return record.TopicID{}, nil
+	}
+	for key, row := range r.rows {
+		topic, _, known := r.store.opts.Topic(key.topic)
+		if !known || key.partition != partition || row.recovered == 0 || topic+"-"+strconv.Itoa(int(partition)) != name {
+			continue
+		}
+		file := path.Join(dir, metadataFile)
+		r.store.opts.Logger.Warn("a damaged file is written anew from the checkpoint", "file", file, "error", damage)
+		return key.topic, vfs.WriteFileAtomic(r.store.opts.FS, file, encodeMetadata(key.topic))
+	}
+	return record.TopicID{}, nil
+}
+
+// segmentFile is a segment's file as opening found it.
+type segmentFile struct {
+	base record.Offset
+	size int64
 }
 
 // openSegments finds the log's segments and takes over what the checkpoint says of it.
 func (l *Log) openSegments(r *recovery) error {
 	fsys := l.store.opts.FS
+	row, known := r.rows[logKey{l.id, l.partition}]
+	if known {
+		l.kept = &row
+	}
 	names, err := fsys.List(l.dir)
 	if err != nil {
 		return err
 	}
-	var bases []record.Offset
+	var files []segmentFile
 	for _, name := range names {
 		if base, ok := segmentBase(name, logSuffix); ok {
-			bases = append(bases, base)
+			info, err := fsys.Stat(path.Join(l.dir, name))
+			if err != nil {
+				return err
+			}
+			files = append(files, segmentFile{base, info.Size()})
 		}
 		if strings.HasSuffix(name, cleanedSuffix) {
 			if err := fsys.Remove(path.Join(l.dir, name)); err != nil {
@@ -87,19 +151,25 @@ func (l *Log) openSegments(r *recovery) error {
 			}
 		}
 	}
-	slices.Sort(bases)
-	l.readEpochs()
-	row, known := r.rows[logKey{l.id, l.partition}]
+	slices.SortFunc(files, func(a, b segmentFile) int { return cmp.Compare(a.base, b.base) })
+	r.found(l, files)
+	if slices.Contains(names, epochsFile) {
+		l.readEpochs()
+	}
 	if r.scan {
-		if row, err = l.scanSegments(bases); err != nil {
+		if row, err = l.scanSegments(files); err != nil {
 			return err
 		}
-		known = len(bases) > 0
+		known = len(files) > 0
 	}
 	if !known {
 		return nil // all it has is in the write-ahead log
 	}
-	return l.restore(bases, row, r.scan)
+	if err := l.restore(files, row, r.scan); err != nil {
+		return err
+	}
+	l.kept = nil
+	return nil
 }
 
 func (l *Log) readEpochs() {
@@ -117,24 +187,20 @@ func (l *Log) readEpochs() {
 }
 
 // restore makes the segments up to the checkpoint's offset. Whatever lies behind it comes from the write-ahead log.
-func (l *Log) restore(bases []record.Offset, row checkpointLog, scanned bool) error {
+func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) error {
 	l.mu.segments = nil
-	for i, base := range bases {
-		if base > row.segment {
+	for i, f := range files {
+		if f.base > row.segment {
 			break
 		}
-		seg := &segment{log: l, base: base, end: row.recovered, size: row.position, sealed: base != row.segment}
-		info, err := l.store.opts.FS.Stat(seg.file(logSuffix))
-		if err != nil {
-			return err
-		}
+		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment}
 		if seg.sealed {
-			seg.size = info.Size()
-			if seg.end = row.segment; i+1 < len(bases) {
-				seg.end = min(seg.end, bases[i+1])
+			seg.size = f.size
+			if seg.end = row.segment; i+1 < len(files) {
+				seg.end = min(seg.end, files[i+1].base)
 			}
-		} else if seg.first, seg.hasFirst, seg.live = row.first, row.hasFirst, newIndex(); info.Size() < row.position {
-			return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, base, info.Size(), row.position)
+		} else if seg.first, seg.hasFirst, seg.live = row.first, row.hasFirst, newIndex(); f.size < row.position {
+			return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, f.base, f.size, row.position)
 		}
 		seg.written, seg.liveFrom = seg.size, seg.size
 		l.mu.segments = append(l.mu.segments, seg)
@@ -160,24 +226,20 @@ func (l *Log) restore(bases []record.Offset, row checkpointLog, scanned bool) er
 
 // scanSegments reads how far the log goes, when no checkpoint says it: everything of the last segment that is whole. The producers' state
 // comes from the newest snapshot and the batches behind it.
-func (l *Log) scanSegments(bases []record.Offset) (checkpointLog, error) {
+func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 	row := checkpointLog{topic: l.id, partition: l.partition, producers: producers{}}
-	if len(bases) == 0 {
+	if len(files) == 0 {
 		return row, nil
 	}
-	row.start, row.segment, row.recovered = bases[0], bases[len(bases)-1], bases[len(bases)-1]
-	from := l.loadSnapshot(&row, bases)
-	for i, base := range bases {
-		seg := &segment{log: l, base: base}
-		info, err := l.store.opts.FS.Stat(seg.file(logSuffix))
-		if err != nil {
-			return row, err
-		}
-		last := i == len(bases)-1
-		if !last && bases[i+1] <= from {
+	row.start, row.segment, row.recovered = files[0].base, files[len(files)-1].base, files[len(files)-1].base
+	from := l.loadSnapshot(&row, files)
+	for i, f := range files {
+		seg := &segment{log: l, base: f.base}
+		last := i == len(files)-1
+		if !last && files[i+1].base <= from {
 			continue
 		}
-		err = seg.batches(0, info.Size(), func(b record.Batch, at int64) error {
+		err := seg.batches(0, f.size, func(b record.Batch, at int64) error {
 			if b.BaseOffset() >= from {
 				row.producers.apply(b)
 			}
@@ -197,9 +259,9 @@ func (l *Log) scanSegments(bases []record.Offset) (checkpointLog, error) {
 }
 
 // loadSnapshot loads the newest producer snapshot and returns the offset it is of.
-func (l *Log) loadSnapshot(row *checkpointLog, bases []record.Offset) record.Offset {
-	for i := len(bases) - 1; i >= 0; i-- {
-		name := path.Join(l.dir, offsetName(bases[i])+snapshotSuffix)
+func (l *Log) loadSnapshot(row *checkpointLog, files []segmentFile) record.Offset {
+	for i := len(files) - 1; i >= 0; i-- {
+		name := path.Join(l.dir, offsetName(files[i].base)+snapshotSuffix)
 		data, err := vfs.ReadFile(l.store.opts.FS, name)
 		if err != nil {
 			continue
@@ -207,7 +269,7 @@ func (l *Log) loadSnapshot(row *checkpointLog, bases []record.Offset) record.Off
 		p, err := decodeSnapshot(data)
 		if err == nil {
 			row.producers = p
-			return bases[i]
+			return files[i].base
 		}
 		l.store.opts.Logger.Warn("the producers are read from an older snapshot and the batches", "file", name, "error", err)
 	}

@@ -89,11 +89,7 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 		l.damaged(fmt.Errorf("replay offset %d: %w", h.offset, err))
 	}
 	if s.tailBytes.Load() > s.opts.TailBytes {
-		for _, l := range s.Logs() {
-			if err := l.flushTail(nil); err != nil && s.Err() != nil {
-				return err
-			}
-		}
+		return s.flushTails(s.Logs())
 	}
 	return nil
 }

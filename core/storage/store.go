@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/milldam/milldam/core/record"
 )
 
@@ -43,6 +45,13 @@ type Store struct {
 	failed    atomic.Pointer[offlineError]
 	full      atomic.Bool
 	minFree   atomic.Int64
+
+	// dirs counts the partitions' directories that were made, and how many of them are durable.
+	dirs struct {
+		made   atomic.Int64
+		io     sync.Mutex // held while logs/ is synced; guards synced
+		synced int64
+	}
 
 	// checkpointing is held while a checkpoint is made, before all other locks; it guards walFrom.
 	checkpointing sync.Mutex
@@ -281,13 +290,21 @@ func (s *Store) close() error {
 
 // finish brings the segments up to the end of the logs.
 func (s *Store) finish() error {
+	var g errgroup.Group
+	g.SetLimit(filesAtOnce)
 	for _, l := range s.Logs() {
-		if err := l.flushTail(nil); err != nil {
-			continue // this log is offline, and said so
-		}
-		if err := l.writeActiveIndex(); err != nil {
-			return fmt.Errorf("close %s: %w", l, err)
-		}
+		g.Go(func() error {
+			if err := l.flushTail(nil); err != nil {
+				return nil // this log is offline, and said so
+			}
+			if err := l.writeActiveIndex(); err != nil {
+				return fmt.Errorf("close %s: %w", l, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	s.wal.mu.Lock()
 	from := s.wal.mu.nextSequence

@@ -46,6 +46,25 @@ func WriteFileAtomic(fs FS, name string, data []byte) error {
 	return fs.SyncDir(path.Dir(name))
 }
 
+// WriteFile makes name hold data. Nothing of it is durable before SyncFile and SyncDir of its directory.
+func WriteFile(fs FS, name string, data []byte) error {
+	f, err := fs.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	return errors.Join(err, f.Close())
+}
+
+// SyncFile makes the content of name durable.
+func SyncFile(fs FS, name string) error {
+	f, err := fs.OpenReadWrite(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // Exists tells whether name is there.
 func Exists(fs FS, name string) (bool, error) {
 	_, err := fs.Stat(name)
