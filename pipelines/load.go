@@ -13,13 +13,18 @@ import (
 // Load reads the pipelines of files and checks everything that can be checked without a connection. With errors it returns the
 // pipelines that have none.
 func Load(files []File, registry *connect.Registry, opts config.Options) ([]*Spec, config.Errors) {
-	var specs []*Spec
+	var specs, named []*Spec
 	var errs config.Errors
+	whole := true // every file could be read to its end
 	for _, f := range files {
 		docs, more := config.Parse(f.Name, f.Text)
 		errs = append(errs, more...)
+		whole = whole && len(more) == 0
 		for _, doc := range docs {
 			spec, more := decodeSpec(doc, opts, registry)
+			if spec.Name != "" {
+				named = append(named, spec)
+			}
 			if len(more) == 0 {
 				more = checkTopology(spec)
 			}
@@ -29,13 +34,13 @@ func Load(files []File, registry *connect.Registry, opts config.Options) ([]*Spe
 			}
 		}
 	}
-	// What lies between pipelines is checked among those that are right: a name that is missing because its document has
-	// an error would only repeat that error.
-	if len(errs) == 0 {
-		errs = append(errs, checkNames(specs)...)
-		errs = append(errs, checkAfter(specs)...)
-		errs = append(errs, checkLoops(specs)...)
+	// Between pipelines, one with an error of its own still counts by its name, so that no other error follows from that one. After a
+	// syntax error names are not known.
+	errs = append(errs, checkNames(named)...)
+	if whole {
+		errs = append(errs, checkAfter(specs, named)...)
 	}
+	errs = append(errs, checkLoops(specs)...)
 	return specs, errs.Sort()
 }
 
@@ -68,23 +73,27 @@ func checkNames(specs []*Spec) config.Errors {
 	return errs
 }
 
-// checkAfter checks that after names pipelines whose source has an end, and that they do not wait for each other.
-func checkAfter(specs []*Spec) config.Errors {
+// checkAfter checks that after names pipelines whose source has an end, and that they do not wait for each other. Of named, those that are not among
+// specs have an error of their own.
+func checkAfter(specs, named []*Spec) config.Errors {
 	var errs config.Errors
-	names := make([]string, len(specs))
+	names := make([]string, len(named))
+	for i, s := range named {
+		names[i] = s.Name
+	}
 	byName := map[string]*Spec{}
-	for i, s := range specs {
-		names[i], byName[s.Name] = s.Name, s
+	for _, s := range specs {
+		byName[s.Name] = s
 	}
 	for _, s := range specs {
 		items, _ := at(s.node, "after").Items() // it was decoded without error
 		for i, name := range s.After {
 			n := items[i]
-			other, known := byName[name]
+			other := byName[name]
 			switch {
-			case !known:
+			case !slices.Contains(names, name):
 				errs = append(errs, n.Errorf("there is no pipeline %q%s", name, config.DidYouMean(name, names)))
-			case other.Source.Topic != nil:
+			case other != nil && other.Source.Topic != nil:
 				errs = append(errs, n.Errorf("%q reads a topic, which has no end to wait for", name).
 					WithHint("after takes pipelines that read from a connector"))
 			}

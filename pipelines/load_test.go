@@ -10,7 +10,7 @@ import (
 
 func TestLintOfTheDesignSample(t *testing.T) {
 	specs, errs := loadFile(t, "design.yaml")
-	golden(t, "design.errors", errs.Render()+"\n")
+	golden(t, "design.errors", errs.Render())
 	var plans strings.Builder
 	for _, s := range specs {
 		plans.WriteString(s.Plan().String())
@@ -19,9 +19,9 @@ func TestLintOfTheDesignSample(t *testing.T) {
 }
 
 func TestLintOfMistakes(t *testing.T) {
-	for _, name := range []string{"mistakes", "graph"} {
+	for _, name := range []string{"mistakes", "graph", "both"} {
 		_, errs := loadFile(t, name+".yaml")
-		golden(t, name+".errors", errs.Render()+"\n")
+		golden(t, name+".errors", errs.Render())
 	}
 }
 

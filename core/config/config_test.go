@@ -121,7 +121,7 @@ func TestAllErrorsAreReportedWithTheirPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s shop
-	golden(t, "shop.errors", load(t, string(text), &s).Render()+"\n")
+	golden(t, "shop.errors", load(t, string(text), &s).Render())
 }
 
 func TestDefaultsAndValues(t *testing.T) {

@@ -16,9 +16,9 @@ func (e Errors) Render() string {
 		err.render(&b)
 	}
 	if len(e) == 1 {
-		b.WriteString("1 error.")
+		b.WriteString("1 error.\n")
 	} else {
-		fmt.Fprintf(&b, "%d errors.", len(e))
+		fmt.Fprintf(&b, "%d errors.\n", len(e))
 	}
 	return b.String()
 }
