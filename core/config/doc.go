@@ -20,6 +20,6 @@
 //
 // Files: document.go parses text into documents; syntax.go places syntax errors; node.go is the view of a value that Decoder
 // gets; decode.go fills structs and scalar.go leaves; references.go resolves ${...}; values.go has Secret, Size, Duration and
-// Rate; errors.go and render.go are the errors and how they are printed; suggest.go finds what was meant; fields.go lists
+// Rate; kafka.go gives Kafka's values units; errors.go and render.go are the errors and how they are printed; suggest.go finds what was meant; fields.go lists
 // the fields of a struct for reference docs.
 package config

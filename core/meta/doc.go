@@ -13,6 +13,7 @@
 // Goroutines are raft's; Close ends them. Lock order: Controller.deciding, then watch. Subscribers are called from raft's goroutine with watch
 // held.
 //
-// Files: image.go, commands.go (commands, apply, encoding), decide.go (checks and placement), configs.go with configs.tsv (every config key), features.go,
+// Files: image.go, commands.go (commands, apply, encoding), decide.go (checks and placement), configs.go with configs.tsv (every config key), static.go (those of a
+// configuration file), features.go,
 // controller.go (raft and the public methods), raft_log.go, raft_store.go, snapshots.go (raft's storage), errors.go.
 package meta

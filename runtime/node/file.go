@@ -1,9 +1,12 @@
 package node
 
 import (
+	"maps"
+	"strconv"
 	"time"
 
 	"github.com/milldam/milldam/core/config"
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/storage"
 )
 
@@ -19,7 +22,7 @@ type File struct {
 		Insecure bool     `yaml:"insecure" default:"false" doc:"listen on addresses that others can reach, although there is no authentication yet"`
 	} `yaml:"listeners" doc:"where the node listens"`
 	Topics struct {
-		Defaults map[string]string `yaml:"defaults" doc:"topic configs, by Kafka's names, of topics that set none"`
+		Defaults topicDefaults `yaml:"defaults" doc:"topic configs, by Kafka's names, of topics that set none"`
 	} `yaml:"topics" doc:"topics"`
 	Log struct {
 		Flush string `yaml:"flush" default:"durable" enum:"durable,replicated" doc:"durable: an acknowledgement follows its sync; replicated: it does not wait for the disk"`
@@ -27,13 +30,63 @@ type File struct {
 	Pipelines struct {
 		Dir string `yaml:"dir" doc:"folder of pipelines to run"`
 	} `yaml:"pipelines" doc:"pipelines"`
-	Kafka map[string]string `yaml:"kafka" doc:"broker configs by Kafka's names, as they stand"`
+	Kafka brokerConfigs `yaml:"kafka" doc:"broker configs by Kafka's names; durations such as 7d and sizes such as 1GiB are taken too"`
 }
 
-// brokerKeys are the broker keys that give topic configs their defaults, where the names differ.
-var brokerKeys = map[string]string{"retention.ms": "log.retention.ms", "retention.bytes": "log.retention.bytes", "segment.bytes": "log.segment.bytes",
-	"segment.ms": "log.roll.ms", "cleanup.policy": "log.cleanup.policy", "max.message.bytes": "message.max.bytes", "replication.factor": "default.replication.factor",
-	"partitions": "num.partitions", "message.timestamp.type": "log.message.timestamp.type"}
+// topicDefaults are topic configs of all topics, under the broker keys that hold them.
+type topicDefaults map[string]string
+
+// ownNames are topic defaults that are no topic configs in Kafka.
+var ownNames = map[string]string{"replication.factor": "default.replication.factor", "partitions": "num.partitions"}
+
+// DecodeConfig implements config.Decoder.
+func (m *topicDefaults) DecodeConfig(n config.Node) error {
+	*m = topicDefaults{}
+	return eachSetting(n, func(key, value string) error {
+		broker, err := ownNames[key], error(nil)
+		if broker == "" {
+			broker, err = meta.TopicDefault(key, value)
+		} else {
+			err = meta.CheckStatic(broker, value)
+		}
+		(*m)[broker] = value
+		return err
+	})
+}
+
+// ConfigType names the type.
+func (topicDefaults) ConfigType() string { return "a section" }
+
+// brokerConfigs are broker configs by Kafka's names.
+type brokerConfigs map[string]string
+
+// DecodeConfig implements config.Decoder.
+func (m *brokerConfigs) DecodeConfig(n config.Node) error {
+	*m = brokerConfigs{}
+	return eachSetting(n, func(key, value string) error {
+		(*m)[key] = value
+		return meta.CheckStatic(key, value)
+	})
+}
+
+// ConfigType names the type.
+func (brokerConfigs) ConfigType() string { return "a section" }
+
+// eachSetting calls set with every field of a section, durations and sizes as Kafka writes them.
+func eachSetting(n config.Node, set func(key, value string) error) error {
+	entries, errs := n.Entries()
+	for _, e := range entries {
+		var text string
+		if more := e.Value.Decode(&text); len(more) > 0 {
+			errs = append(errs, more...)
+			continue
+		}
+		if err := set(e.Key, config.KafkaValue(e.Key, text)); err != nil {
+			errs = append(errs, e.Value.KeyErrorf("%v", err))
+		}
+	}
+	return errs.Err()
+}
 
 // defaultRebalanceDelay is Kafka's.
 const defaultRebalanceDelay = 3 * time.Second
@@ -44,20 +97,18 @@ func ParseFile(name string, text []byte, o config.Options) (Options, string, con
 	if errs := config.Load(name, text, &f, o); len(errs) > 0 {
 		return Options{}, "", errs
 	}
-	out := Options{Dir: f.Node.DataDir, NodeID: f.Node.ID, HTTP: f.Listeners.Console, Insecure: f.Listeners.Insecure, Static: map[string]string{},
+	out := Options{Dir: f.Node.DataDir, NodeID: f.Node.ID, HTTP: f.Listeners.Console, Insecure: f.Listeners.Insecure, Static: map[string]string{}, Names: fileNames,
 		InitialRebalanceDelay: defaultRebalanceDelay}
 	out.Kafka = DefaultKafka
 	if len(f.Listeners.Kafka) > 0 {
 		out.Kafka = f.Listeners.Kafka[0]
 	}
-	for key, value := range f.Topics.Defaults {
-		if other, ok := brokerKeys[key]; ok {
-			key = other
+	maps.Copy(out.Static, f.Topics.Defaults)
+	maps.Copy(out.Static, f.Kafka)
+	if delay, set := out.Static["group.initial.rebalance.delay.ms"]; set {
+		if ms, err := strconv.ParseInt(delay, 10, 64); err == nil { // it was checked
+			out.InitialRebalanceDelay = time.Duration(ms) * time.Millisecond
 		}
-		out.Static[key] = value
-	}
-	for key, value := range f.Kafka {
-		out.Static[key] = value
 	}
 	if f.Log.Flush == "replicated" || out.Static["log.flush"] == "replicated" {
 		out.Flush = storage.FlushReplicated

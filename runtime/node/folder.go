@@ -20,17 +20,17 @@ import (
 const formatVersion = 1
 
 // openFolder makes the data folder where it is missing, takes its lock and checks its format.
-func openFolder(fsys vfs.FS, dir string) (lock io.Closer, err error) {
+func openFolder(fsys vfs.FS, dir string, names Names) (lock io.Closer, err error) {
 	if err := fsys.MkdirAll(dir); err != nil {
-		return nil, fmt.Errorf("make the data folder %s: %w; choose another one with --dir", dir, err)
+		return nil, fmt.Errorf("make the data folder %s: %w; choose another one with %s", dir, err, names.Dir)
 	}
 	lock, err = fsys.Lock(path.Join(dir, "lock"))
 	var held *vfs.LockedError
 	switch {
 	case errors.As(err, &held):
-		return nil, fmt.Errorf("the data folder %s is in use by process %d: stop that one, or choose another folder with --dir", dir, held.PID)
+		return nil, fmt.Errorf("the data folder %s is in use by process %d: stop that one, or choose another folder with %s", dir, held.PID, names.Dir)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the data folder %s cannot be written: %w; give this user the right to, or choose another folder with --dir", dir, err)
+		return nil, fmt.Errorf("the data folder %s cannot be written: %w; give this user the right to, or choose another folder with %s", dir, err, names.Dir)
 	case err != nil:
 		return nil, fmt.Errorf("lock the data folder %s: %w", dir, err)
 	}

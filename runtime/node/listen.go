@@ -13,19 +13,19 @@ import (
 const triedPorts = 100
 
 // listen listens on asked, or, when that is empty, on the first free port from the default on.
-func listen(what, asked, standard, flag string, insecure bool, log *slog.Logger) (net.Listener, error) {
+func (o Options) listen(what, asked, standard, name string) (net.Listener, error) {
 	if asked == "" {
-		return listenNear(what, standard, log)
+		return listenNear(what, standard, o.Logger)
 	}
-	if err := checkAddress(what, asked, insecure); err != nil {
+	if err := o.checkAddress(what, asked); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", asked)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s cannot listen on %s: the port is in use; stop what uses it, or choose another with %s (port 0 picks a free one)", what, asked, flag)
+		return nil, fmt.Errorf("%s cannot listen on %s: the port is in use; stop what uses it, or choose another with %s (port 0 picks a free one)", what, asked, name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot listen on %s: %w; give %s a host:port of this machine", what, asked, err, flag)
+		return nil, fmt.Errorf("%s cannot listen on %s: %w; give %s a host:port of this machine", what, asked, err, name)
 	}
 	return l, nil
 }
@@ -56,14 +56,14 @@ func listenNear(what, standard string, log *slog.Logger) (net.Listener, error) {
 }
 
 // checkAddress refuses addresses that others can reach, unless that was asked for.
-func checkAddress(what, address string, insecure bool) error {
+func (o Options) checkAddress(what, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%s: %q is no host:port such as %s", what, address, DefaultKafka)
 	}
 	ip := net.ParseIP(host)
-	if insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+	if o.Insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("%s on %s: everybody who reaches this address could read and delete everything, as there is no authentication yet; use a loopback address, or set listeners.insecure: true", what, address)
+	return fmt.Errorf("%s on %s: everybody who reaches this address could read and delete everything, as there is no authentication yet; use a loopback address, or set %s", what, address, o.Names.Insecure)
 }

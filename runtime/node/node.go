@@ -63,18 +63,18 @@ func (n *Node) start(ctx context.Context) error {
 	began := time.Now()
 	o := n.opts
 	var err error
-	if n.lock, err = openFolder(o.FS, o.Dir); err != nil {
+	if n.lock, err = openFolder(o.FS, o.Dir, o.Names); err != nil {
 		return err
 	}
 	if n.instance, err = instanceID(o.FS, o.Dir); err != nil {
 		return fmt.Errorf("name this instance: %w", err)
 	}
 	// Ports first: a port in use is told before logs are opened.
-	if n.kafka, err = listen("the Kafka listener", o.Kafka, DefaultKafka, "--listen", o.Insecure, o.Logger); err != nil {
+	if n.kafka, err = o.listen("the Kafka listener", o.Kafka, DefaultKafka, o.Names.Kafka); err != nil {
 		return err
 	}
 	if o.HTTP != None {
-		l, err := listen("the HTTP listener", o.HTTP, DefaultHTTP, "--http", o.Insecure, o.Logger)
+		l, err := o.listen("the HTTP listener", o.HTTP, DefaultHTTP, o.Names.HTTP)
 		if err != nil {
 			return err
 		}

@@ -27,9 +27,20 @@ type Options struct {
 
 	// InitialRebalanceDelay is how long the first members of a group wait for others.
 	InitialRebalanceDelay time.Duration
+	// Names are how the user sets the options, for errors; the zero value is the flags of `milldam dev`.
+	Names Names
+
 	// MaintainEvery is how often retention and compaction look at the logs; default 30 s.
 	MaintainEvery time.Duration
 }
+
+// Names of options as errors give them.
+type Names struct{ Dir, Kafka, HTTP, Insecure string }
+
+var (
+	flagNames = Names{Dir: "--dir", Kafka: "--listen", HTTP: "--http", Insecure: "listeners.insecure: true in the configuration file of `milldam server`"}
+	fileNames = Names{Dir: "node.data_dir", Kafka: "listeners.kafka", HTTP: "listeners.console", Insecure: "listeners.insecure: true"}
+)
 
 // None as an address is not to listen.
 const None = "none"
@@ -52,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.NodeID == 0 {
 		o.NodeID = 1
+	}
+	if o.Names == (Names{}) {
+		o.Names = flagNames
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
