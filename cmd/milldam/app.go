@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -52,6 +53,35 @@ func codedf(code int, format string, args ...any) error {
 // errSilent ends a command that has said what is wrong already.
 var errSilent = errors.New("")
 
+// topicError and groupError say in plain words what a cluster answered about a topic or a group; message is the broker's own.
+func topicError(topic string, err error, message string) error {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+		return codedf(exitNotFound, "there is no topic %s; milldam topic list shows those there are", topic)
+	}
+	if message != "" {
+		err = fmt.Errorf("%s (%w)", message, err)
+	}
+	return fmt.Errorf("topic %s: %w", topic, err)
+}
+
+func groupError(group string, err error) error {
+	switch {
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return codedf(exitNotFound, "there is no group %s; milldam group list shows those there are", group)
+	case errors.Is(err, kerr.NonEmptyGroup), errors.Is(err, kerr.UnknownMemberID):
+		return fmt.Errorf("group %s has members: stop them first", group)
+	}
+	return fmt.Errorf("group %s: %w", group, err)
+}
+
+// outcome is the error of a command that did something to each of several things.
+func outcome(done int, failed error) error {
+	if done > 0 && failed != nil {
+		return &coded{exitPartly, failed}
+	}
+	return failed
+}
+
 // streams are a command's input and outputs: data to out, talk to err.
 type streams struct {
 	in       io.Reader
@@ -78,10 +108,14 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return exitOK
 	}
-	if text := err.Error(); text != "" {
+	code := exitCode(ctx, err)
+	switch text := err.Error(); {
+	case code == exitInterrupted:
+		fmt.Fprintln(s.err, "milldam: interrupted")
+	case text != "":
 		fmt.Fprintln(s.err, "milldam: "+text)
 	}
-	return exitCode(ctx, err)
+	return code
 }
 
 func exitCode(ctx context.Context, err error) int {
@@ -104,12 +138,15 @@ func exitCode(ctx context.Context, err error) int {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{Use: "milldam", Short: "An event-streaming platform in one binary: a Kafka-speaking broker, streams, connectors, pipelines",
 		SilenceUsage: true, SilenceErrors: true}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &coded{exitUsage, err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return codedf(exitUsage, "%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	f := root.PersistentFlags()
 	f.StringSliceVarP(&a.brokers, "brokers", "b", nil, "host:port of a Kafka cluster; without it MILLDAM_BROKERS, .milldam.yaml, <dir>/endpoints.json, 127.0.0.1:9092")
 	f.StringVar(&a.dir, "dir", node.DefaultDir, "data folder")
 	f.StringVarP(&a.output, "output", "o", "table", "output format: table, json, yaml, name")
-	return family(root, a.devCommand(), a.serverCommand(), a.topicCommand(), a.tailCommand(), a.sendCommand(), a.groupCommand(), a.pipelineCommand(),
+	return family(root, a.devCommand(), a.serverCommand(), a.patient(a.topicCommand()), a.tailCommand(), a.sendCommand(), a.patient(a.groupCommand()), a.pipelineCommand(),
 		a.versionCommand(), a.docsCommand())
 }
 
@@ -134,7 +171,7 @@ func family(c *cobra.Command, members ...*cobra.Command) *cobra.Command {
 // suggestionDistance is how many letters may differ in a command that is suggested.
 const suggestionDistance = 2
 
-// noArgs, atLeastOne and one check the number of arguments, with the exit code of wrong usage.
+// usage checks the number of arguments, with the exit code of wrong usage.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
@@ -188,7 +225,10 @@ func (a *app) connect(ctx context.Context, extra ...kgo.Opt) (*kgo.Client, *kadm
 	if err != nil {
 		return nil, nil, codedf(exitUsage, "%w", err)
 	}
-	if err := client.Ping(ctx, cl, o); err != nil {
+	done := a.wait("no answer yet from " + strings.Join(o.Brokers, ", "))
+	err = client.Ping(ctx, cl, o)
+	done()
+	if err != nil {
 		cl.Close()
 		return nil, nil, &coded{exitUnreachable, err}
 	}
@@ -237,8 +277,19 @@ func (a *app) encode(v any) error {
 		}
 		return yaml.NewEncoder(a.out).Encode(plain)
 	}
-	return codedf(exitUsage, "-o %s is no output format: table, json, yaml or name", a.output)
+	return codedf(exitUsage, "-o %s: this command prints table, json or yaml", a.output)
 }
+
+// checkOutput refuses an output format that no command has.
+func (a *app) checkOutput() error {
+	if !slices.Contains(outputs, a.output) {
+		return codedf(exitUsage, "-o %s is no output format: table, json, yaml or name", a.output)
+	}
+	return nil
+}
+
+// outputs are the formats of -o.
+var outputs = []string{"table", "json", "yaml", "name"}
 
 // say writes a line for people.
 func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }

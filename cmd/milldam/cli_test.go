@@ -2,8 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/runtime/node"
 )
 
 func TestNumbersForPeople(t *testing.T) {
@@ -30,20 +37,23 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string
 	}{
-		"version":               {[]string{"version"}, exitOK, ""},
-		"no such command":       {[]string{"tial"}, exitUsage, `did you mean "tail"?`},
-		"no such subcommand":    {[]string{"topic", "delte"}, exitUsage, `did you mean "delete"?`},
-		"no such flag":          {[]string{"topic", "list", "--frob"}, exitUsage, "--frob"},
-		"an argument too few":   {[]string{"topic", "describe"}, exitUsage, "topic describe --help"},
-		"no such format":        {[]string{"version", "-o", "xml"}, exitUsage, "table, json, yaml or name"},
-		"no such file":          {[]string{"pipeline", "lint", "nothing.yaml"}, exitNotFound, "nothing.yaml"},
-		"no configuration":      {[]string{"server", "-c", "nothing.yaml"}, exitConfig, "nothing.yaml"},
-		"no cluster":            {[]string{"topic", "list", "-b", "127.0.0.1:1"}, exitUnreachable, "milldam dev"},
-		"no node":               {[]string{"pipeline", "status"}, exitUnreachable, "milldam dev"},
-		"no folder":             {[]string{"dev", "--pipelines", "nothing"}, exitNotFound, "--pipelines"},
-		"once without the demo": {[]string{"dev", "--once"}, exitUsage, "--demo"},
-		"no place in a topic":   {[]string{"tail", "t", "-g", "g", "--from", "-3"}, exitUsage, "start or end"},
-		"a wrong expression":    {[]string{"tail", "t", "--where", "value.("}, exitUsage, "--where"},
+		"version":                {[]string{"version"}, exitOK, ""},
+		"no such command":        {[]string{"tial"}, exitUsage, `did you mean "tail"?`},
+		"no such subcommand":     {[]string{"topic", "delte"}, exitUsage, `did you mean "delete"?`},
+		"no such flag":           {[]string{"topic", "list", "--frob"}, exitUsage, "--frob"},
+		"an argument too few":    {[]string{"topic", "describe"}, exitUsage, "topic describe --help"},
+		"no such format":         {[]string{"version", "-o", "xml"}, exitUsage, "table, json, yaml or name"},
+		"no such file":           {[]string{"pipeline", "lint", "nothing.yaml"}, exitNotFound, "nothing.yaml"},
+		"no configuration":       {[]string{"server", "-c", "nothing.yaml"}, exitConfig, "nothing.yaml"},
+		"no cluster":             {[]string{"topic", "list", "-b", "127.0.0.1:1"}, exitUnreachable, "milldam dev"},
+		"no node":                {[]string{"pipeline", "status"}, exitUnreachable, "milldam dev"},
+		"no folder":              {[]string{"dev", "--pipelines", "nothing"}, exitNotFound, "--pipelines"},
+		"once without the demo":  {[]string{"dev", "--once"}, exitUsage, "--demo"},
+		"no place in a topic":    {[]string{"tail", "t", "-g", "g", "--from", "-3"}, exitUsage, "start or end"},
+		"no such format of tail": {[]string{"tail", "t", "-o", "yaml"}, exitUsage, "-o json"},
+		"no such letter":         {[]string{"tail", "t", "-f", "%q"}, exitUsage, "unknown letter"},
+		"no such format at all":  {[]string{"topic", "list", "-o", "xml"}, exitUsage, "table, json, yaml or name"},
+		"a wrong expression":     {[]string{"tail", "t", "--where", "value.("}, exitUsage, "--where"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, talk, code := command(t, x.args...)
@@ -52,6 +62,110 @@ func TestExitCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cluster starts a node in memory and returns a command line that reaches it.
+func cluster(t *testing.T) func(args ...string) (out, talk string, code int) {
+	t.Helper()
+	n, err := node.Start(t.Context(), node.Options{FS: vfs.NewMem(), Kafka: "127.0.0.1:0", HTTP: node.None})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(args ...string) (string, string, int) {
+		t.Helper()
+		return command(t, append(args, "-b", n.Endpoints().Kafka)...)
+	}
+}
+
+// TestCommandsAgainstACluster runs commands one after the other, each on what the ones before left.
+func TestCommandsAgainstACluster(t *testing.T) {
+	milldam := cluster(t)
+	for _, x := range []struct {
+		args []string
+		code int
+		says []string
+	}{
+		{[]string{"topic", "create", "orders", "-p", "2", "-c", "retention.ms=7d", "-c", "segment.bytes=1MiB"}, exitOK, []string{"topic orders made"}},
+		{[]string{"topic", "describe", "orders"}, exitOK, []string{"604800000", "1048576"}},
+		{[]string{"topic", "config", "orders", "retention.ms=1h"}, exitOK, nil},
+		{[]string{"topic", "config", "orders", "-o", "json"}, exitOK, []string{`"3600000"`}},
+		{[]string{"topic", "create", "orders", "other"}, exitPartly, []string{"topic orders:", "topic other made"}},
+		{[]string{"topic", "create", "orders", "--if-not-exists"}, exitOK, []string{"there already"}},
+		{[]string{"topic", "create", "bad", "-c", "retention.ms=long"}, exitFailed, []string{"retention.ms"}},
+		{[]string{"topic", "describe", "nothing"}, exitNotFound, []string{"there is no topic nothing", "milldam topic list"}},
+		{[]string{"topic", "config", "nothing"}, exitNotFound, []string{"there is no topic nothing"}},
+		{[]string{"topic", "delete", "nothing"}, exitNotFound, []string{"there is no topic nothing"}},
+		{[]string{"topic", "add-partitions", "nothing", "3"}, exitNotFound, []string{"there is no topic nothing"}},
+		{[]string{"tail", "nothing", "-e"}, exitNotFound, []string{"there is no topic nothing"}},
+		{[]string{"send", "orders", "a", "b", "c"}, exitOK, []string{"3 records sent"}},
+		{[]string{"tail", "orders", "-g", "readers", "--from", "start", "-e", "-f", "%v;"}, exitOK, []string{"a;", "b;", "c;"}},
+		{[]string{"group", "lag", "readers", "--max", "0"}, exitOK, []string{"total 0"}},
+		{[]string{"group", "reset", "readers", "--to", "start"}, exitOK, []string{"PLAN ONLY: 3 records"}},
+		{[]string{"group", "lag", "readers", "--max", "0"}, exitOK, []string{"total 0"}},
+		{[]string{"group", "reset", "readers", "--to", "start", "--execute"}, exitOK, nil},
+		{[]string{"group", "lag", "readers", "--max", "2"}, exitCheck, []string{"total 3"}},
+		{[]string{"group", "reset", "readers", "--to", "start", "--topic", "nothing"}, exitNotFound, []string{"there is no topic nothing"}},
+		{[]string{"group", "delete", "readers"}, exitOK, []string{"PLAN ONLY"}},
+		{[]string{"group", "list", "-o", "name"}, exitOK, []string{"readers"}},
+		{[]string{"group", "delete", "readers", "--execute"}, exitOK, []string{"readers deleted"}},
+		{[]string{"group", "describe", "readers"}, exitNotFound, []string{"there is no group readers"}},
+		{[]string{"group", "delete", "readers"}, exitNotFound, []string{"there is no group readers"}},
+		{[]string{"group", "delete", "readers", "--execute"}, exitNotFound, []string{"there is no group readers"}},
+		{[]string{"topic", "delete", "orders"}, exitOK, []string{"3 records", "PLAN ONLY"}},
+		{[]string{"topic", "delete", "orders", "nothing", "--execute"}, exitPartly, []string{"topic orders deleted", "there is no topic nothing"}},
+		{[]string{"topic", "list", "-o", "name"}, exitOK, []string{"other"}},
+	} {
+		out, talk, code := milldam(x.args...)
+		if code != x.code {
+			t.Errorf("milldam %s: exit %d, want %d\n%s%s", strings.Join(x.args, " "), code, x.code, out, talk)
+		}
+		for _, want := range x.says {
+			if !strings.Contains(out+talk, want) {
+				t.Errorf("milldam %s: it says %q%q, want %q", strings.Join(x.args, " "), out, talk, want)
+			}
+		}
+	}
+}
+
+// TestSendEndsWhenItIsInterrupted gives it an input that never comes, as a terminal where nobody types.
+func TestSendEndsWhenItIsInterrupted(t *testing.T) {
+	n, err := node.Start(t.Context(), node.Options{FS: vfs.NewMem(), Kafka: "127.0.0.1:0", HTTP: node.None})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	never, writer := io.Pipe()
+	defer writer.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		if _, err := writer.Write([]byte("one\n")); err == nil {
+			interrupt()
+		}
+	}()
+	var o, e bytes.Buffer
+	if code := run(ctx, []string{"send", "t", "-b", n.Endpoints().Kafka}, streams{in: never, out: &o, err: &e}); code != exitInterrupted {
+		t.Errorf("exit %d, want %d: %s", code, exitInterrupted, e.String())
+	}
+}
+
+// TestACommandThatWaitsSaysSo dials a listener that never answers.
+func TestACommandThatWaitsSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		a := &app{streams: streams{err: &b}}
+		done := a.wait("no answer yet from a:9092")
+		time.Sleep(tellEvery + time.Second) // of the bubble's clock
+		a.say("something else")
+		done()
+		if want := "no answer yet from a:9092, 10s\nsomething else\n"; b.String() != want {
+			t.Errorf("it says %q, want %q", b.String(), want)
+		}
+	})
 }
 
 func TestStatusLineKeepsWhatIsWritten(t *testing.T) {

@@ -113,9 +113,9 @@ func (a *app) groupState(ctx context.Context, group string) (kadm.DescribedGroup
 	l := lags[group]
 	switch {
 	case errors.Is(l.DescribeErr, kerr.GroupIDNotFound), l.State == "Dead":
-		return kadm.DescribedGroup{}, nil, codedf(exitNotFound, "there is no group %s; milldam group list shows those there are", group)
+		return kadm.DescribedGroup{}, nil, groupError(group, kerr.GroupIDNotFound)
 	case l.Error() != nil:
-		return kadm.DescribedGroup{}, nil, fmt.Errorf("group %s: %w", group, l.Error())
+		return kadm.DescribedGroup{}, nil, groupError(group, l.Error())
 	}
 	described, err := admin.DescribeGroups(ctx, group)
 	if err != nil {
@@ -167,26 +167,66 @@ func (a *app) groupLag() *cobra.Command {
 }
 
 func (a *app) groupDelete() *cobra.Command {
-	return &cobra.Command{Use: "delete GROUP...", Short: "Delete groups without members, with their offsets", Args: usage(cobra.MinimumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
+	var execute bool
+	c := &cobra.Command{Use: "delete GROUP...", Short: "Delete groups without members, with their offsets; without --execute only say what would go", Args: usage(cobra.MinimumNArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 		cl, admin, err := a.connect(cmd.Context())
 		if err != nil {
 			return err
 		}
 		defer cl.Close()
+		if !execute {
+			return a.planGroupDelete(cmd.Context(), admin, args)
+		}
 		deleted, err := admin.DeleteGroups(cmd.Context(), args...)
 		if err != nil {
 			return err
 		}
 		var failed error
+		done := 0
 		for _, name := range args {
 			if err := deleted[name].Err; err != nil {
-				failed = errors.Join(failed, fmt.Errorf("group %s: %w", name, err))
-			} else {
-				a.say("group %s deleted", name)
+				failed = errors.Join(failed, groupError(name, err))
+				continue
 			}
+			a.say("group %s deleted", name)
+			done++
 		}
-		return failed
+		return outcome(done, failed)
 	}}
+	c.Flags().BoolVar(&execute, "execute", false, "do it")
+	return c
+}
+
+// planGroupDelete says what would go, and what is in the way.
+func (a *app) planGroupDelete(ctx context.Context, admin *kadm.Client, names []string) error {
+	lags, err := admin.Lag(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		l := lags[name]
+		switch {
+		case l.State == "Dead":
+			failed = errors.Join(failed, groupError(name, kerr.GroupIDNotFound))
+		case l.Error() != nil:
+			failed = errors.Join(failed, groupError(name, l.Error()))
+		case len(l.Members) > 0:
+			failed = errors.Join(failed, groupError(name, kerr.NonEmptyGroup))
+		default:
+			var offsets int64
+			for _, m := range l.Lag.Sorted() {
+				if m.Commit.At >= 0 {
+					offsets++
+				}
+			}
+			a.say("group %s with %s would be deleted", name, counted(offsets, "committed offset"))
+		}
+	}
+	if failed == nil {
+		a.say("PLAN ONLY: run again with --execute.")
+	}
+	return failed
 }
 
 // resetRow is where a partition's committed offset goes.
@@ -236,10 +276,10 @@ func (a *app) groupReset() *cobra.Command {
 		if err == nil {
 			err = committed.Error()
 		}
-		if errors.Is(err, kerr.UnknownMemberID) {
-			return fmt.Errorf("group %s has members: stop them, then reset", args[0])
+		if err != nil {
+			return groupError(args[0], err)
 		}
-		return err
+		return nil
 	}}
 	c.Flags().StringVar(&to, "to", "", "start, end, @-1h, @2026-11-24T10:00:00Z, +N or -N from where it is")
 	c.Flags().StringSliceVar(&topics, "topic", nil, "only these topics")
@@ -267,7 +307,7 @@ func planReset(ctx context.Context, admin *kadm.Client, group, to string, topics
 			err = first.Error()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("topic %s: %w", topic, err)
+			return nil, topicError(topic, err, "")
 		}
 		last, err := admin.ListEndOffsets(ctx, topic)
 		if err != nil {

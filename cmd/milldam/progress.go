@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // tellEvery is how often a long job says how far it is where no terminal shows it all the time.
@@ -68,6 +70,51 @@ func (s *statusLine) end() {
 		fmt.Fprint(s.w, clearLine)
 	}
 	s.line = ""
+}
+
+// waitBefore is how long a command may be silent.
+const waitBefore = 2 * time.Second
+
+// wait says, when what follows takes longer than waitBefore, what is waited for and how long. The function it returns ends that; until then what a says goes above
+// the line.
+func (a *app) wait(what string) (done func()) {
+	if _, told := a.err.(*statusLine); told {
+		return func() {} // the whole command waits, and says so
+	}
+	line, talk, began := newStatusLine(a.err), a.err, time.Now()
+	a.err = line
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(waitBefore)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				line.set(fmt.Sprintf("%s, %s", what, time.Since(began).Round(time.Second)))
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+		line.end()
+		a.err = talk
+	}
+}
+
+// patient makes the members of a family of commands say that they wait for the cluster.
+func (a *app) patient(family *cobra.Command) *cobra.Command {
+	for _, c := range family.Commands() {
+		run := c.RunE
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			defer a.wait(cmd.CommandPath() + " waits for the cluster")()
+			return run(cmd, args)
+		}
+	}
+	return family
 }
 
 // counted is a number of things: 1 record, 2 records.

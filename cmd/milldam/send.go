@@ -147,11 +147,18 @@ const (
 func (a *app) sendLines(ctx context.Context, cl *kgo.Client, topic string, lines io.Reader, f sendFlags, headers []kgo.RecordHeader, pause time.Duration) error {
 	var failed atomic.Pointer[error]
 	sent, began, told := 0, time.Now(), time.Now()
-	scanner := bufio.NewScanner(lines)
-	scanner.Buffer(nil, maxLine)
-	for scanner.Scan() && ctx.Err() == nil && failed.Load() == nil {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	for read := readLines(reading, lines); ; {
+		line, more := nextLine(ctx, read)
+		if !more {
+			break
+		}
+		if line.err != nil {
+			return fmt.Errorf("read line %d: %w", sent+1, line.err)
+		}
 		r := &kgo.Record{Topic: topic, Headers: headers}
-		if err := parseLine(r, scanner.Text(), f); err != nil {
+		if err := parseLine(r, line.text, f); err != nil {
 			return err
 		}
 		cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
@@ -160,6 +167,9 @@ func (a *app) sendLines(ctx context.Context, cl *kgo.Client, topic string, lines
 			}
 		})
 		sent++
+		if failed.Load() != nil {
+			break
+		}
 		if time.Since(told) > progressEvery {
 			told = time.Now()
 			a.say("%d records sent, %.0f/s", sent, float64(sent)/time.Since(began).Seconds())
@@ -171,9 +181,6 @@ func (a *app) sendLines(ctx context.Context, cl *kgo.Client, topic string, lines
 			}
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return fmt.Errorf("read line %d: %w", sent+1, err)
-	}
 	if err := cl.Flush(ctx); err != nil {
 		return err
 	}
@@ -182,6 +189,46 @@ func (a *app) sendLines(ctx context.Context, cl *kgo.Client, topic string, lines
 	}
 	a.say("%s sent to %s", counted(int64(sent), "record"), topic)
 	return nil
+}
+
+// inputLine is a line to send, or why there is none.
+type inputLine struct {
+	text string
+	err  error
+}
+
+// readLines reads lines until they end or ctx does. A read that waits for a terminal cannot be cut short, so nobody waits for it.
+func readLines(ctx context.Context, lines io.Reader) <-chan inputLine {
+	out := make(chan inputLine)
+	go func() {
+		defer close(out)
+		scanner := bufio.NewScanner(lines)
+		scanner.Buffer(nil, maxLine)
+		for scanner.Scan() {
+			select {
+			case out <- inputLine{text: scanner.Text()}:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err := scanner.Err(); err != nil {
+			select {
+			case out <- inputLine{err: err}:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
+}
+
+// nextLine waits for a line; false when there is none, or ctx ended.
+func nextLine(ctx context.Context, lines <-chan inputLine) (inputLine, bool) {
+	select {
+	case line, more := <-lines:
+		return line, more
+	case <-ctx.Done():
+		return inputLine{}, false
+	}
 }
 
 // parseLine reads a line as the format says.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-
 	"fmt"
 	"strconv"
 	"strings"
@@ -44,9 +43,15 @@ func (a *app) tailCommand() *cobra.Command {
 }
 
 func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
+	if a.output != "table" && a.output != "json" {
+		return codedf(exitUsage, "-o %s: tail prints lines as -f says, or -o json", a.output)
+	}
+	var err error
+	if f.format, err = recordFormat(f.format); err != nil {
+		return err
+	}
 	var where expression.Expression
 	if f.where != "" {
-		var err error
 		if where, err = expression.Compile(f.where, 0); err != nil {
 			return codedf(exitUsage, "--where: %w", err)
 		}
@@ -113,7 +118,7 @@ func (a *app) tailGroup(ctx context.Context, topic string, f tailFlags, where ex
 		err = last.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("topic %s: %w", topic, err)
+		return topicError(topic, err, "")
 	}
 	for {
 		ends, err := groupLeft(ctx, admin, topic, f, last)
@@ -162,17 +167,17 @@ func startOffsets(ctx context.Context, admin *kadm.Client, topic string, f tailF
 		err = first.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("topic %s: %w", topic, err)
+		return nil, topicError(topic, err, "")
 	}
 	last, err := admin.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = last.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("topic %s: %w", topic, err)
+		return nil, topicError(topic, err, "")
 	}
 	if len(first[topic]) == 0 {
-		return nil, fmt.Errorf("topic %s: %w", topic, kerr.UnknownTopicOrPartition)
+		return nil, topicError(topic, kerr.UnknownTopicOrPartition, "")
 	}
 	at, err := position(ctx, admin, topic, f.from, first, last)
 	if err != nil {
@@ -262,10 +267,6 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 
 // printRecords prints until it was told to stop. ends, when not nil, are the offsets at which partitions are done.
 func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, where expression.Expression, ends map[int32]int64) error {
-	format, err := recordFormat(f.format)
-	if err != nil {
-		return err
-	}
 	message := expression.NewMessage(expression.NewRuntime(uint64(time.Now().UnixNano())))
 	printed := 0
 	for {
@@ -285,7 +286,7 @@ func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, whe
 					return err
 				}
 				if show {
-					if _, err := a.out.Write(a.recordText(format, r)); err != nil {
+					if _, err := a.out.Write(a.recordText(f.format, r)); err != nil {
 						return err
 					}
 					printed++

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/milldam/milldam/core/config"
 )
 
 func (a *app) topicCommand() *cobra.Command {
@@ -28,6 +31,7 @@ func settings(list []string) (map[string]*string, error) {
 		if !ok || key == "" {
 			return nil, codedf(exitUsage, "%q is no key=value", s)
 		}
+		value = config.KafkaValue(key, value)
 		out[key] = &value
 	}
 	return out, nil
@@ -57,35 +61,30 @@ func (a *app) topicCreate() *cobra.Command {
 			return err
 		}
 		var failed error
+		done := 0
 		for _, name := range args {
 			r := made[name]
 			switch {
 			case errors.Is(r.Err, kerr.TopicAlreadyExists) && ifNotExists:
 				a.say("topic %s is there already", name)
 			case r.Err != nil:
-				failed = errors.Join(failed, fmt.Errorf("topic %s: %w", name, told(r.Err, r.ErrMessage)))
+				failed = errors.Join(failed, topicError(name, r.Err, r.ErrMessage))
+				continue
 			case dryRun:
 				a.say("topic %s would be made", name)
 			default:
 				a.say("topic %s made", name)
 			}
+			done++
 		}
-		return failed
+		return outcome(done, failed)
 	}}
 	c.Flags().Int32VarP(&partitions, "partitions", "p", -1, "number of partitions; -1 is the cluster's default")
 	c.Flags().Int16VarP(&replicas, "replicas", "r", -1, "number of replicas; -1 is the cluster's default")
-	c.Flags().StringArrayVarP(&config, "config", "c", nil, "key=value of a topic config, as in retention.ms=86400000")
+	c.Flags().StringArrayVarP(&config, "config", "c", nil, "key=value of a topic config, as in retention.ms=7d")
 	c.Flags().BoolVar(&ifNotExists, "if-not-exists", false, "a topic that is there is no error")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "only check")
 	return c
-}
-
-// told adds the broker's own words to an error.
-func told(err error, message string) error {
-	if message == "" {
-		return err
-	}
-	return fmt.Errorf("%s (%w)", message, err)
 }
 
 // topicRow is a topic in lists.
@@ -185,7 +184,7 @@ func (a *app) topicDescribe() *cobra.Command {
 		}
 		t := topics[args[0]]
 		if t.Err != nil {
-			return fmt.Errorf("topic %s: %w", args[0], t.Err)
+			return topicError(args[0], t.Err, "")
 		}
 		starts, err := admin.ListStartOffsets(cmd.Context(), args[0])
 		if err != nil {
@@ -207,8 +206,9 @@ func (a *app) topicDescribe() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		id := base64.RawURLEncoding.EncodeToString(t.ID[:]) // as Kafka's tools write it
 		if a.output == "table" {
-			fmt.Fprintf(a.out, "topic %s, id %s\n\n", t.Topic, t.ID)
+			fmt.Fprintf(a.out, "topic %s, id %s\n\n", t.Topic, id)
 			if err := a.table([]string{"PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END"}, table); err != nil {
 				return err
 			}
@@ -219,7 +219,7 @@ func (a *app) topicDescribe() *cobra.Command {
 			}
 			return a.table([]string{"CONFIG", "VALUE", "SOURCE"}, configs)
 		}
-		return a.encode(map[string]any{"apiVersion": "v1", "name": t.Topic, "id": t.ID.String(), "partitions": rows, "config": set})
+		return a.encode(map[string]any{"apiVersion": "v1", "name": t.Topic, "id": id, "partitions": rows, "config": set})
 	}}
 }
 
@@ -238,7 +238,7 @@ func topicSettings(ctx context.Context, admin *kadm.Client, topic string) (map[s
 	set := map[string]setting{}
 	for _, r := range described {
 		if r.Err != nil {
-			return nil, told(r.Err, r.ErrMessage)
+			return nil, topicError(topic, r.Err, r.ErrMessage)
 		}
 		for _, c := range r.Configs {
 			if source := c.Source.String(); source != "DEFAULT_CONFIG" {
@@ -258,32 +258,52 @@ func (a *app) topicDelete() *cobra.Command {
 		}
 		defer cl.Close()
 		if !execute {
-			counts, err := recordCounts(cmd.Context(), admin, args)
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				a.say("topic %s with %d records would be deleted", name, counts[name])
-			}
-			a.say("PLAN ONLY: run again with --execute.")
-			return nil
+			return a.planTopicDelete(cmd.Context(), admin, args)
 		}
 		deleted, err := admin.DeleteTopics(cmd.Context(), args...)
 		if err != nil {
 			return err
 		}
 		var failed error
+		done := 0
 		for _, name := range args {
 			if r := deleted[name]; r.Err != nil {
-				failed = errors.Join(failed, fmt.Errorf("topic %s: %w", name, told(r.Err, r.ErrMessage)))
-			} else {
-				a.say("topic %s deleted", name)
+				failed = errors.Join(failed, topicError(name, r.Err, r.ErrMessage))
+				continue
 			}
+			a.say("topic %s deleted", name)
+			done++
 		}
-		return failed
+		return outcome(done, failed)
 	}}
 	c.Flags().BoolVar(&execute, "execute", false, "do it")
 	return c
+}
+
+// planTopicDelete says what would go.
+func (a *app) planTopicDelete(ctx context.Context, admin *kadm.Client, names []string) error {
+	topics, err := admin.ListTopicsWithInternal(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, name := range names {
+		if err := topics[name].Err; err != nil {
+			failed = errors.Join(failed, topicError(name, err, ""))
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	counts, err := recordCounts(ctx, admin, names)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		a.say("topic %s with %s would be deleted", name, counted(counts[name], "record"))
+	}
+	a.say("PLAN ONLY: run again with --execute.")
+	return nil
 }
 
 func (a *app) topicConfig() *cobra.Command {
@@ -314,7 +334,7 @@ func (a *app) topicConfig() *cobra.Command {
 		}
 		for _, r := range altered {
 			if r.Err != nil {
-				return fmt.Errorf("topic %s: %w", args[0], told(r.Err, r.ErrMessage))
+				return topicError(args[0], r.Err, r.ErrMessage)
 			}
 		}
 		a.say("topic %s changed", args[0])
@@ -333,7 +353,7 @@ func (a *app) showConfig(ctx context.Context, admin *kadm.Client, topic string) 
 	var rows [][]string
 	for _, r := range described {
 		if r.Err != nil {
-			return fmt.Errorf("topic %s: %w", topic, told(r.Err, r.ErrMessage))
+			return topicError(topic, r.Err, r.ErrMessage)
 		}
 		for _, c := range r.Configs {
 			s := setting{c.MaybeValue(), strings.ToLower(c.Source.String())}
@@ -360,7 +380,7 @@ func (a *app) topicAddPartitions() *cobra.Command {
 			return err
 		}
 		if r := grown[args[0]]; r.Err != nil {
-			return fmt.Errorf("topic %s: %w", args[0], told(r.Err, r.ErrMessage))
+			return topicError(args[0], r.Err, r.ErrMessage)
 		}
 		a.say("topic %s has %d partitions; records with keys may now go to other partitions than before", args[0], total)
 		return nil
