@@ -459,6 +459,27 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+func TestTimesWhileTailsAreWritten(t *testing.T) {
+	known := twoTopics()
+	s := open(t, vfs.NewMem(), known)
+	for round := range int32(50) {
+		l := create(t, s, known, topicA, round)
+		for i := range 40 {
+			mustAppend(t, l, batchOf(t, record.NewBatchOptions(), int64(i), fmt.Sprintf("%0200d", i)))
+		}
+		written := make(chan error, 1)
+		go func() { written <- s.flushTails([]*Log{l}) }()
+		for range 50 {
+			if found, ok, err := l.OffsetForTime(3); err != nil || !ok || found.Offset != 3 {
+				t.Fatalf("%+v, %v, %v; want offset 3", found, ok, err)
+			}
+		}
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestRemovedTopicStaysRemoved(t *testing.T) {
 	known, fs := twoTopics(), vfs.NewMem()
 	s := open(t, fs, known)

@@ -17,36 +17,32 @@ type Timed struct {
 
 // OffsetForTime returns the first committed record of time ts (ms) or later; ok is false when there is none.
 func (l *Log) OffsetForTime(ts int64) (found Timed, ok bool, err error) {
+	// All places at once: what the flusher writes meanwhile is found behind them, in the tail or not.
 	l.mu.Lock()
-	start, committed := l.mu.start, l.mu.committed
-	count := len(l.mu.segments)
-	l.mu.Unlock()
-	for i := range count {
-		l.mu.Lock()
-		if i >= len(l.mu.segments) {
-			l.mu.Unlock()
-			break
+	from, committed := l.mu.start, l.mu.committed
+	var places []place
+	for i, s := range l.mu.segments {
+		if s.written > 0 {
+			places = append(places, l.placeLockedAt(i))
 		}
-		p := l.placeLockedAt(i)
-		l.mu.Unlock()
-		if p.end <= start || p.written == 0 {
+	}
+	l.mu.Unlock()
+	for _, p := range places {
+		if p.end <= from {
 			continue
 		}
-		from, skip, err := p.seekTime(ts)
+		first, skip, err := p.seekTime(ts)
 		if err != nil {
 			return Timed{}, false, err
 		}
-		if skip {
-			continue
+		if !skip {
+			if found, ok, err := l.firstAtOrAfter(ts, max(from, first), min(p.end, committed)); ok || err != nil {
+				return found, ok, err
+			}
 		}
-		if found, ok, err := l.firstAtOrAfter(ts, max(start, from), min(p.end, committed)); ok || err != nil {
-			return found, ok, err
-		}
+		from = p.end
 	}
-	l.mu.Lock()
-	written := l.mu.written
-	l.mu.Unlock()
-	return l.firstAtOrAfter(ts, max(start, written), committed)
+	return l.firstAtOrAfter(ts, from, committed)
 }
 
 // seekTime returns from where on to look; skip is true when no record of the segment is young enough.
