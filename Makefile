@@ -18,7 +18,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short recovery bench fuzz docs docs-check setup clean
+.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short recovery bench bench-peers fuzz docs docs-check setup clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ recovery: build ## kill -9 with RECOVERY_MB=10240 megabytes of log in 1,000 part
 
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
 	$(GO) run ./.ci/bench
+
+bench-peers: build ## compare with Apache Kafka, alternating, in one run (an hour)
+	$(GO) run ./.ci/bench -peers
 
 fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute)
 	.ci/fuzz $(FUZZTIME)

@@ -1,7 +1,8 @@
 // Command bench measures Milldam beside the floor programs of ../shared/peers/limits, which do the least a thing costs on this machine, and prints
-// a table. Both are run in turn, several times; the table has the medians.
+// a table. Both are run in turn, several times; the table has the medians. With -peers it measures bin/milldam beside Apache Kafka instead.
 //
 //	go run ./.ci/bench [-rounds 5] [-o json] [-run REGEXP]
+//	go run ./.ci/bench -peers [-systems LIST] [-warm 60s] [-duration 4s] [-rounds 5] [-o json] [-run REGEXP]
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // row is one line of the table: what we do, and the floor. A nil floor has no program.
@@ -42,8 +44,18 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
 	output := flag.String("o", "table", "table or json")
 	only := flag.String("run", "", "only rows whose name matches")
+	peers := flag.Bool("peers", false, "compare with Apache Kafka")
+	names := flag.String("systems", strings.Join(allSystems, ","), "with -peers: what to compare")
+	warm := flag.Duration("warm", time.Minute, "with -peers: how long every system runs before it is measured")
+	duration := flag.Duration("duration", 4*time.Second, "with -peers: how long a measurement takes")
 	flag.Parse()
-	if err := run(*rounds, *output, *only); err != nil {
+	var err error
+	if *peers {
+		err = comparePeers(peerOptions{rounds: *rounds, output: *output, only: *only, systems: strings.Split(*names, ","), warm: *warm, duration: *duration})
+	} else {
+		err = run(*rounds, *output, *only)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// load is something that is asked of every system in the same way.
+type load struct {
+	name string
+	unit string // of sample.Rate
+
+	partitions int // of the topic; 0 is no topic
+	// fresh gives every round a topic of its own, so that the round contains the making of its files.
+	fresh bool
+	// prepare is called once for each system, before its first round.
+	prepare func(s *server) error
+	run     func(s *server) (sample, error)
+}
+
+// sample is one measurement. What a load does not measure is 0.
+type sample struct {
+	Rate  float64 `json:"rate,omitempty"`                // in the load's unit
+	P50   float64 `json:"p50_ms,omitempty"`              // of what the client waits for
+	P99   float64 `json:"p99_ms,omitempty"`              //
+	P999  float64 `json:"p99.9_ms,omitempty"`            //
+	Bytes float64 `json:"-"`                             // that the broker took or gave
+	CPU   float64 `json:"core_seconds_per_gb,omitempty"` // of the broker's process
+	RSS   float64 `json:"resident_mib,omitempty"`        // of the broker's process, after the load
+}
+
+// measures names the fields of a sample, and says which is better.
+var measures = []struct {
+	name   string
+	of     func(*sample) *float64
+	higher bool // is better
+}{
+	{"rate", func(s *sample) *float64 { return &s.Rate }, true},
+	{"p50 ms", func(s *sample) *float64 { return &s.P50 }, false},
+	{"p99 ms", func(s *sample) *float64 { return &s.P99 }, false},
+	{"p99.9 ms", func(s *sample) *float64 { return &s.P999 }, false},
+	{"core-s/GB", func(s *sample) *float64 { return &s.CPU }, false},
+	{"RSS MiB", func(s *sample) *float64 { return &s.RSS }, false},
+}
+
+// comparison is one load on one system.
+type comparison struct {
+	Load   string   `json:"load"`
+	Unit   string   `json:"unit"`
+	System string   `json:"system"`
+	Median sample   `json:"median"`
+	Rounds []sample `json:"rounds"`
+}
+
+// comparePeers runs every load on every system in turn, round after round, and prints medians.
+func comparePeers(o peerOptions) (err error) {
+	wanted, err := regexp.Compile(o.only)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "milldam-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	t, err := buildGenerator(dir)
+	if err != nil {
+		return err
+	}
+	systems, err := t.systems(o.systems)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, s := range systems {
+			err = errors.Join(err, s.wipe())
+		}
+	}()
+	for _, s := range systems {
+		say("%s: start", s.name)
+		if err := s.start(0); err != nil {
+			return err
+		}
+	}
+	idle, err := idleMemory(systems)
+	if err != nil {
+		return err
+	}
+	for _, s := range systems {
+		if err := t.warmUp(s, o.warm); err != nil {
+			return fmt.Errorf("warm up %s: %w", s.name, err)
+		}
+	}
+	results := idle
+	for _, l := range t.loads(o.duration) {
+		if !wanted.MatchString(l.name) {
+			continue
+		}
+		list, err := l.compare(systems, o.rounds)
+		if err != nil {
+			return err
+		}
+		results = append(results, list...)
+		if o.output != "json" {
+			if err := peerTable(list); err != nil {
+				return err
+			}
+		}
+	}
+	if o.output == "json" {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(map[string]any{"apiVersion": "v1", "rows": results})
+	}
+	return peerTable(idle)
+}
+
+type peerOptions struct {
+	rounds         int
+	output, only   string
+	systems        []string
+	warm, duration time.Duration
+}
+
+// idleTime is how long a broker that nobody talks to is left alone before its memory is read.
+const idleTime = 10 * time.Second
+
+func idleMemory(systems []*server) ([]comparison, error) {
+	say("memory while idle")
+	<-time.After(idleTime)
+	var list []comparison
+	for _, s := range systems {
+		rss, err := s.residentMiB()
+		if err != nil {
+			return nil, err
+		}
+		m := sample{RSS: rss}
+		list = append(list, comparison{Load: "idle, after the start", System: s.name, Median: m, Rounds: []sample{m}})
+	}
+	return list, nil
+}
+
+// compare measures the systems in turn.
+func (l load) compare(systems []*server, rounds int) ([]comparison, error) {
+	list := make([]comparison, len(systems))
+	for i, s := range systems {
+		list[i] = comparison{Load: l.name, Unit: l.unit, System: s.name}
+		if err := l.begin(s); err != nil {
+			return nil, fmt.Errorf("%s on %s: %w", l.name, s.name, err)
+		}
+	}
+	for n := range rounds {
+		for i, s := range systems {
+			say("%s, %s, %d of %d", l.name, s.name, n+1, rounds)
+			m, err := l.round(s)
+			if err != nil {
+				return nil, fmt.Errorf("%s on %s: %w", l.name, s.name, err)
+			}
+			list[i].Rounds = append(list[i].Rounds, m)
+		}
+	}
+	for i := range list {
+		list[i].Median = medianSample(list[i].Rounds)
+		if err := l.end(systems[i]); err != nil {
+			return nil, fmt.Errorf("%s on %s: %w", l.name, systems[i].name, err)
+		}
+	}
+	return list, nil
+}
+
+// begin makes the topic, and runs the load once unmeasured: the first time files are made that are there from then on.
+func (l load) begin(s *server) error {
+	if l.partitions == 0 || l.fresh {
+		return nil
+	}
+	if err := s.createTopic(l.partitions); err != nil {
+		return err
+	}
+	if l.prepare != nil {
+		return l.prepare(s)
+	}
+	_, err := l.run(s)
+	return err
+}
+
+func (l load) round(s *server) (m sample, err error) {
+	if l.fresh {
+		if err := s.createTopic(l.partitions); err != nil {
+			return m, err
+		}
+		defer func() { err = errors.Join(err, s.deleteTopic()) }()
+	}
+	syscall.Sync() // what the one before left to write is not this one's work
+	return s.observe(l.run)
+}
+
+func (l load) end(s *server) error {
+	if l.partitions > 0 && !l.fresh {
+		return s.deleteTopic()
+	}
+	return nil
+}
+
+// observe runs fn and adds what the broker's process used meanwhile.
+func (s *server) observe(fn func(*server) (sample, error)) (sample, error) {
+	before, err := s.cpuSeconds()
+	if err != nil {
+		return sample{}, err
+	}
+	m, err := fn(s)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := s.cpuSeconds() // of a process that was started anew meanwhile it says nothing, and no load asks
+	if err != nil {
+		return sample{}, err
+	}
+	if m.Bytes > 0 {
+		m.CPU = (after - before) / (m.Bytes / 1e9)
+	}
+	m.RSS, err = s.residentMiB()
+	return m, err
+}
+
+func medianSample(rounds []sample) sample {
+	var out sample
+	for _, m := range measures {
+		var values []float64
+		for i := range rounds {
+			values = append(values, *m.of(&rounds[i]))
+		}
+		*m.of(&out) = median(values)
+	}
+	return out
+}
+
+// peerTable prints one load: a line for each system, with what its figures are of Kafka's.
+func peerTable(list []comparison) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	head := []string{"LOAD", "SYSTEM"}
+	shown := measures[:0:0]
+	for _, m := range measures {
+		for i := range list {
+			if *m.of(&list[i].Median) > 0 {
+				shown = append(shown, m)
+				break
+			}
+		}
+	}
+	for _, m := range shown {
+		name := m.name
+		if name == "rate" {
+			name = list[0].Unit
+		}
+		head = append(head, strings.ToUpper(name), "OF KAFKA'S")
+	}
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for i := range list {
+		line := []string{list[i].Load, list[i].System}
+		for _, m := range shown {
+			v := *m.of(&list[i].Median)
+			line = append(line, number(v), ofKafka(list, v, m.of))
+		}
+		fmt.Fprintln(w, strings.Join(line, "\t"))
+	}
+	fmt.Fprintln(w)
+	return w.Flush()
+}
+
+// ofKafka is v as a multiple of Kafka's with its defaults.
+func ofKafka(list []comparison, v float64, of func(*sample) *float64) string {
+	for i := range list {
+		if peer := *of(&list[i].Median); list[i].System == kafkaDefault && peer > 0 {
+			return fmt.Sprintf("%.2f", v/peer)
+		}
+	}
+	return "-"
+}
+
+// buildGenerator builds the load generator of ../shared/peers/limits.
+func buildGenerator(dir string) (*tools, error) {
+	limits, found := limitsDir()
+	if !found {
+		return nil, errors.New("no ../shared/peers beside the checkout: the peers and the load generator come from there")
+	}
+	t := &tools{dir: dir, limits: true}
+	return t, goCommand(limits, "build", "-o", filepath.Join(dir, "gen"), "./gen")
+}
