@@ -303,6 +303,7 @@ func FuzzBatch(f *testing.F) {
 		if b.Verify() != nil {
 			return
 		}
+		checkSummary(t, b)
 		var records []Record
 		err = b.Each(limit, func(r *Record) error {
 			c := *r
@@ -339,12 +340,17 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-func BenchmarkEach(b *testing.B) {
+// benchRecords is a batch of 16 KiB in records of about 100 bytes.
+func benchRecords(b *testing.B) Batch {
 	var records []Record
 	for i := range 160 {
 		records = append(records, Record{Offset: Offset(i), Key: []byte("key"), Value: make([]byte, 100)})
 	}
-	batch := build(b, NewBatchOptions(), records...)
+	return build(b, NewBatchOptions(), records...)
+}
+
+func BenchmarkEach(b *testing.B) {
+	batch := benchRecords(b)
 	b.SetBytes(int64(len(batch)))
 	b.ReportAllocs()
 	n := 0

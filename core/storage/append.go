@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/milldam/milldam/core/record"
@@ -40,46 +39,17 @@ func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time)
 	case b.HasLogAppendTime():
 		return fmt.Errorf("%w: a producer's timestamps are create times", ErrInvalidRecord)
 	}
-	if c.LogAppendTime {
-		return checkRecords(b, c, nil)
-	}
-	earliest, latest := int64(math.MinInt64), int64(math.MaxInt64)
-	if c.TimestampBeforeMax >= 0 {
-		earliest = now.Add(-c.TimestampBeforeMax).UnixMilli()
-	}
-	if c.TimestampAfterMax >= 0 {
-		latest = now.Add(c.TimestampAfterMax).UnixMilli()
-	}
-	return checkRecords(b, c, func(ts int64) error {
-		if ts == record.NoTimestamp || ts >= earliest && ts <= latest {
-			return nil
-		}
-		return fmt.Errorf("%w: %d lies outside message.timestamp.before.max.ms and message.timestamp.after.max.ms", ErrTimestamp, ts)
-	})
+	return checkRecords(b, c, now)
 }
 
 // maxDecompressed is how many times max.message.bytes the records of a batch may take when they are decompressed. Text compresses to a
 // tenth or a twentieth; what passes this is there to do harm.
 const maxDecompressed = 256
 
-// checkRecords walks the records: they are as many as the header says, their offsets have no gap, compacted topics get keys, and every timestamp is
+// checkRecords looks into the records: they are as many as the header says, their offsets have no gap, compacted topics get keys, and every timestamp is
 // allowed.
-func checkRecords(b record.Batch, c LogConfig, timestamp func(int64) error) error {
-	next, largest := record.Offset(0), record.NoTimestamp
-	err := b.Each(int(c.MaxMessageBytes)*maxDecompressed, func(r *record.Record) error {
-		switch {
-		case r.Offset != next:
-			return fmt.Errorf("%w: record %d has offset delta %d", ErrInvalidRecord, next, r.Offset)
-		case c.CleanupCompact && r.Key == nil:
-			return fmt.Errorf("%w: a compacted topic takes no record without a key", ErrInvalidRecord)
-		}
-		next++
-		largest = max(largest, r.Timestamp)
-		if timestamp != nil {
-			return timestamp(r.Timestamp)
-		}
-		return nil
-	})
+func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
+	r, err := b.Summarize(int(c.MaxMessageBytes) * maxDecompressed)
 	switch {
 	case errors.Is(err, record.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
@@ -87,9 +57,30 @@ func checkRecords(b record.Batch, c LogConfig, timestamp func(int64) error) erro
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case err != nil:
 		return err
+	case r.Gaps:
+		return fmt.Errorf("%w: the records' offsets have a gap", ErrInvalidRecord)
+	case c.CleanupCompact && r.NullKeys:
+		return fmt.Errorf("%w: a compacted topic takes no record without a key", ErrInvalidRecord)
 	}
-	if largest != b.MaxTimestamp() {
+	if !c.LogAppendTime {
+		for _, ms := range []int64{r.MinTimestamp, r.MaxTimestamp} {
+			if err := checkTimestamp(ms, c, now); err != nil {
+				return err
+			}
+		}
+	}
+	if largest := max(r.MaxTimestamp, record.NoTimestamp); largest != b.MaxTimestamp() {
 		b.SetMaxTimestamp(largest) // as Kafka: time lookups rely on it
+	}
+	return nil
+}
+
+// checkTimestamp tells whether a record may have a time.
+func checkTimestamp(ms int64, c LogConfig, now time.Time) error {
+	early := c.TimestampBeforeMax >= 0 && ms < now.Add(-c.TimestampBeforeMax).UnixMilli()
+	late := c.TimestampAfterMax >= 0 && ms > now.Add(c.TimestampAfterMax).UnixMilli()
+	if ms != record.NoTimestamp && (early || late) {
+		return fmt.Errorf("%w: %d lies outside message.timestamp.before.max.ms and message.timestamp.after.max.ms", ErrTimestamp, ms)
 	}
 	return nil
 }
