@@ -239,11 +239,18 @@ func (s *server) admin(fn func(context.Context, *kadm.Client) error) error {
 	return fn(ctx, a)
 }
 
+// partitionsAtOnce is fewer than Kafka takes in one request.
+const partitionsAtOnce = 5000
+
 func (s *server) createTopic(partitions int) error {
 	err := s.admin(func(ctx context.Context, a *kadm.Client) error {
 		forever := "-1" // the generator's records may be of 1970
-		_, err := a.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"retention.ms": &forever}, benchTopic)
-		return err
+		first := min(partitions, partitionsAtOnce)
+		if _, err := a.CreateTopic(ctx, int32(first), 1, map[string]*string{"retention.ms": &forever}, benchTopic); err != nil || first == partitions {
+			return err
+		}
+		rest, err := a.UpdatePartitions(ctx, partitions, benchTopic)
+		return errors.Join(err, rest.Error())
 	})
 	if err != nil {
 		return fmt.Errorf("create the topic: %w", err)
