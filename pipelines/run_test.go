@@ -295,7 +295,7 @@ sink: { topic: { name: numbers } }
 ---
 pipeline: first
 source: { memory: { name: one } }
-sink: { topic: { name: numbers, create: { config: { retention.ms: -1 } } } }
+sink: { topic: { name: numbers, create: { config: { retention.ms: -1, segment.ms: 1d } } } }
 ---
 pipeline: reader
 source: { topic: { names: [numbers] } }
@@ -311,6 +311,9 @@ sink: { memory: { name: out } }
 	})
 	if got := w.config("numbers", "retention.ms"); got != "-1" {
 		t.Errorf("retention.ms of what the pipeline created is %q", got)
+	}
+	if got := w.config("numbers", "segment.ms"); got != "86400000" {
+		t.Errorf("segment.ms of what the pipeline created is %q", got)
 	}
 }
 

@@ -58,7 +58,7 @@ type TopicSink struct {
 type TopicCreate struct {
 	Partitions int32             `yaml:"partitions" default:"1" doc:"Number of partitions."`
 	Replicas   int16             `yaml:"replicas" default:"1" doc:"Number of replicas."`
-	Config     map[string]string `yaml:"config" doc:"Topic settings under Kafka's names, as in cleanup.policy: compact."`
+	Config     map[string]string `yaml:"config" doc:"Topic settings under Kafka's names, as in cleanup.policy: compact; durations such as 7d and sizes such as 1GiB are taken too."`
 }
 
 // Validate checks the numbers.

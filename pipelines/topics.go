@@ -13,6 +13,7 @@ import (
 
 	"github.com/milldam/milldam/connect"
 	"github.com/milldam/milldam/core/client"
+	"github.com/milldam/milldam/core/config"
 )
 
 // environment is what the hops of all pipelines share.
@@ -102,6 +103,7 @@ func (e *environment) createTopic(ctx context.Context, topic string, c TopicCrea
 	}
 	configs := make(map[string]*string, len(c.Config))
 	for name, value := range c.Config {
+		value = config.KafkaValue(name, value)
 		configs[name] = &value
 	}
 	r, err := admin.CreateTopic(ctx, c.Partitions, c.Replicas, configs, topic)
@@ -112,7 +114,9 @@ func (e *environment) createTopic(ctx context.Context, topic string, c TopicCrea
 	case err == nil || errors.Is(err, kerr.TopicAlreadyExists):
 		return nil
 	case errors.Is(err, kerr.InvalidConfig), errors.Is(err, kerr.InvalidReplicationFactor), errors.Is(err, kerr.InvalidPartitions),
-		errors.Is(err, kerr.PolicyViolation), errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		errors.Is(err, kerr.PolicyViolation):
+		return connect.Permanent(fmt.Errorf("create topic %s: %w %s; correct sink.topic.create", topic, err, r.ErrMessage))
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
 		return connect.Permanent(fmt.Errorf("create topic %s: %w %s", topic, err, r.ErrMessage))
 	}
 	return fmt.Errorf("create topic %s: %w", topic, err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -244,9 +245,8 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the summary does not say %s:\n%s", want, out)
 		}
 	}
-	check := func() {
+	check := func(n *node) {
 		t.Helper()
-		n := startDev(t, dir, nil)
 		checkFlights(t, n.kafka, once)
 		checkDelays(t, n.kafka, once)
 		checkParquet(t, filepath.Join(dir, "s3"), once)
@@ -254,9 +254,43 @@ func TestDemo(t *testing.T) {
 			t.Errorf("SIGTERM: exit %d after %s, want 0 within 5 s", code, took)
 		}
 	}
-	check()
+	check(startDev(t, dir, nil))
 	demo() // on a finished folder nothing is sent twice
-	check()
+	check(startDev(t, dir, nil))
+	check(startUnderRetention(t, dir))
+}
+
+// startUnderRetention serves a data folder with retention that looks at every log all the time, and returns when it has deleted a record as old as the flights
+// from a topic with the default retention.
+func startUnderRetention(t *testing.T, dir string) *node {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "milldam.yaml")
+	text := fmt.Sprintf("node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\" }\nkafka: { log.retention.check.interval.ms: 50 }\n", dir)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: dir, args: []string{"server", "-c", config}}
+	n.start()
+	t.Cleanup(n.kill)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.AllowAutoTopicCreation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	old := &kgo.Record{Topic: "forgotten", Value: []byte("x"), Timestamp: time.Date(2001, 1, 1, 0, 47, 0, 0, time.UTC)}
+	if err := cl.ProduceSync(ctx, old).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() error {
+		starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, "forgotten")
+		if o, ok := starts.Lookup("forgotten", 0); err == nil && (!ok || o.Offset != 1) {
+			err = fmt.Errorf("retention has not run")
+		}
+		return err
+	})
+	return n
 }
 
 func TestDemoInMemory(t *testing.T) {

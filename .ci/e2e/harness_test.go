@@ -92,6 +92,13 @@ func startDev(t testing.TB, dir string, env []string, args ...string) *node {
 
 func (n *node) start() {
 	n.t.Helper()
+	n.launch()
+	n.waitReady(30 * time.Second)
+}
+
+// launch starts the process and waits for nothing.
+func (n *node) launch() {
+	n.t.Helper()
 	// A folder of an earlier process has its addresses still; only those this process writes count.
 	if err := os.Remove(filepath.Join(n.dir, "endpoints.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		n.t.Fatal(err)
@@ -105,7 +112,6 @@ func (n *node) start() {
 	}
 	n.done = make(chan error, 1)
 	go func() { n.done <- n.cmd.Wait() }()
-	n.waitReady(30 * time.Second)
 }
 
 // waitReady polls endpoints.json and /readyz until the node answers 200.

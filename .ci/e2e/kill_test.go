@@ -21,39 +21,122 @@ const (
 	// What a restarted node may take.
 	readyBound     = 2 * time.Second
 	pipelinesBound = 5 * time.Second
-	// longestLife is the longest time between a start and the next kill.
-	longestLife = 3 * time.Second
+	// momentPatience is how long a kill waits for its moment; when that has passed already it comes then.
+	momentPatience = 8 * time.Second
 )
+
+// moment is when a node is killed.
+type moment struct {
+	name string
+	// starting is to kill a process that has just been started.
+	starting bool
+	// grows counts what grows at that moment; nil is not to wait for it.
+	grows func(n *node) int64
+	// within is the longest random time after that.
+	within time.Duration
+}
+
+// moments are those of one demo, in order: they meet each of its parts at work.
+var moments = []moment{
+	{name: "flights come in", starting: true, grows: topicEnd("flights"), within: 50 * time.Millisecond},
+	{name: "the process starts", starting: true, within: 300 * time.Millisecond},
+	{name: "any time", within: 3 * time.Second},
+	{name: "windows close", grows: topicEnd("delays-daily"), within: 50 * time.Millisecond},
+	{name: "objects are uploaded", grows: countObjects, within: 200 * time.Millisecond},
+}
+
+// demosKilled makes 20 kills of the moments.
+const demosKilled = 4
+
+// topicEnd is the sum of a topic's end offsets; 0 when it is not there yet.
+func topicEnd(topic string) func(n *node) int64 {
+	return func(n *node) int64 {
+		ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+		defer cancel()
+		cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		defer cl.Close()
+		sum := int64(0)
+		if ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic); err == nil {
+			ends.Each(func(o kadm.ListedOffset) { sum += max(o.Offset, 0) })
+		}
+		return sum
+	}
+}
+
+func countObjects(n *node) int64 {
+	objects, err := filepath.Glob(filepath.Join(n.dir, "s3", "*", "*", "*", "*.parquet"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return int64(len(objects))
+}
+
+// await returns when what m waits for has grown, or momentPatience is over.
+func (m moment) await(t testing.TB, n *node) {
+	if m.grows == nil {
+		return
+	}
+	deadline, before := time.Now().Add(momentPatience), int64(0)
+	if !m.starting {
+		before = m.grows(n)
+	}
+	for m.grows(n) == before && time.Now().Before(deadline) {
+		pause(t, pollEvery/10)
+	}
+}
 
 // TestDemoUnderKills kills the demo at random moments while a client produces, and at last holds everything against what must be there.
 func TestDemoUnderKills(t *testing.T) {
-	kills := 20
+	demos := demosKilled
 	if testing.Short() {
-		kills = 5
+		demos = 1
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range demos {
+		t.Run(fmt.Sprintf("demo %d", i+1), func(t *testing.T) { killDemo(t, random) })
+	}
+}
+
+func killDemo(t *testing.T, random *rand.Rand) {
 	dir := t.TempDir()
-	n := startDev(t, dir, nil, "--demo")
-	// A client keeps the address it knows, so the node comes back at the same one.
-	n.args = slices.Replace(n.args, slices.Index(n.args, "--listen")+1, slices.Index(n.args, "--listen")+2, n.kafka)
+	n := startDev(t, dir, nil)
+	// A client keeps the address it knows, so the node comes back at the same one, and now with the demo.
+	at := slices.Index(n.args, "--listen") + 1
+	n.args = append(slices.Replace(n.args, at, at+1, n.kafka), "--demo")
 	p := startAckedProducer(t, n.kafka)
-	replayed := 0
-	for i := range kills {
-		pause(t, time.Duration(random.Int64N(int64(longestLife))))
+	eventually(t, 10*time.Second, func() error {
+		if p.count() == 0 {
+			return fmt.Errorf("nothing is acknowledged yet")
+		}
+		return nil
+	})
+	for _, m := range moments {
+		acked := p.count()
+		if m.starting {
+			n.kill()
+			n.launch()
+		}
+		m.await(t, n)
+		pause(t, time.Duration(random.Int64N(int64(m.within))))
 		n.kill()
+		acked = p.count() - acked
 		began := time.Now()
 		n.start()
 		checkAnswers(t, n, began)
 		eventually(t, pipelinesBound-time.Since(began), func() error { return pipelinesRun(n) })
-		took := time.Since(began)
-		if took > pipelinesBound {
-			t.Errorf("kill %d: pipelines run after %s", i, took)
+		if took := time.Since(began); took > pipelinesBound {
+			t.Errorf("killed when %s: pipelines run after %s", m.name, took)
 		}
-		if strings.Contains(n.log.String(), "msg=recovered") {
-			replayed++
+		if acked > 0 && !strings.Contains(n.log.String(), "msg=recovered") {
+			t.Errorf("killed when %s, after %d records were acknowledged: the start does not tell what it replayed\n%s", m.name, acked, n.log)
 		}
+		t.Logf("killed when %s: %d flights in, %d origin-days out and %d objects are there now, %d records acknowledged before, all runs after %s", m.name,
+			topicEnd("flights")(n), topicEnd("delays-daily")(n), countObjects(n), acked, time.Since(began).Round(time.Millisecond))
 	}
 	p.finish()
 	eventually(t, 90*time.Second, func() error { return demoDone(t, n) })
@@ -61,10 +144,6 @@ func TestDemoUnderKills(t *testing.T) {
 	checkFlights(t, n.kafka, atLeastOnce)
 	checkDelays(t, n.kafka, atLeastOnce)
 	checkParquet(t, filepath.Join(dir, "s3"), atLeastOnce)
-	if replayed == 0 {
-		t.Error("no start told what it replayed")
-	}
-	t.Logf("%d kills, %d starts told what they replayed, %d records acknowledged", kills, replayed, len(p.acked))
 }
 
 // pause waits, unless the test ends.
@@ -83,7 +162,7 @@ func checkAnswers(t testing.TB, n *node, began time.Time) {
 	ready := time.Since(began)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"acked": {0: kgo.NewOffset().AtStart()}}))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"probe": {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +268,8 @@ func startAckedProducer(t testing.TB, broker string) *ackedProducer {
 	t.Helper()
 	milldam(t, "topic", "create", "acked", "-p", fmt.Sprint(ackedPartitions), "-b", broker)
 	milldam(t, "topic", "create", "probe", "-b", broker)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,6 +299,13 @@ func (p *ackedProducer) answered(r *kgo.Record, err error) {
 		return
 	}
 	p.acked = append(p.acked, string(r.Value))
+}
+
+// count is how many records are acknowledged.
+func (p *ackedProducer) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.acked)
 }
 
 // finish ends the producer after everything it sent is acknowledged.

@@ -168,3 +168,76 @@ func TestLikelyMistakes(t *testing.T) {
 		says(t, trouble(t, n, "p", "blocked"), endpoint, "403", "access_key")
 	})
 }
+
+// TestMoreMistakes holds the messages of mistakes that are less likely, all on one node.
+func TestMoreMistakes(t *testing.T) {
+	pipelineMistakes := map[string]struct {
+		state, yaml string
+		want        []string
+	}{
+		"typo":        {"waiting", "source: { topic: { names: [ordres] } }\nsink: { stdout: {} }", []string{"topic ordres", "does not exist", "milldam topic create ordres"}},
+		"no-file":     {"blocked", "source: { file: { path: /nothing.ndjson, read: once } }\nsink: { topic: { name: a } }", []string{"/nothing.ndjson", "source.file.path"}},
+		"no-number":   {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsteps: [{ map: { n: int(value.a) } }]\nsink: { topic: { name: b } }", []string{"p.yaml:", "steps[0].map", "errors.dead_letter"}},
+		"no-duration": {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsink: { topic: { name: c, create: { config: { retention.ms: long } } } }", []string{"topic c", `"long"`, "sink.topic.create"}},
+		"replicas":    {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsink: { topic: { name: d, create: { replicas: 3 } } }", []string{"topic d", "3 replicas", "sink.topic.create"}},
+	}
+	var yaml strings.Builder
+	for name, x := range pipelineMistakes {
+		fmt.Fprintf(&yaml, "---\npipeline: %s\n%s\n", name, x.yaml)
+	}
+	dir, _ := pipelineFile(t, yaml.String())
+	data := t.TempDir()
+	n := startDev(t, data, nil, "--pipelines", dir)
+	for name, x := range pipelineMistakes {
+		t.Run(name, func(t *testing.T) { says(t, trouble(t, n, name, x.state), x.want...) })
+	}
+	newer := t.TempDir()
+	if err := os.WriteFile(filepath.Join(newer, "format"), []byte("99\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(newer, "milldam.yaml")
+	if err := os.WriteFile(config, []byte("kafka:\n  mesage.max.bytes: 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	free := []string{"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}
+	for name, x := range map[string]struct {
+		args []string
+		code int
+		want []string
+	}{
+		"a second process on a folder":   {append([]string{"dev", "--dir", data}, free...), 1, []string{data, fmt.Sprint("process ", n.cmd.Process.Pid), "--dir"}},
+		"a folder of a newer version":    {append([]string{"dev", "--dir", newer}, free...), 1, []string{newer, "format 99", "newer"}},
+		"an address others reach":        {[]string{"dev", "--dir", t.TempDir(), "--listen", "0.0.0.0:0", "--http", "127.0.0.1:0"}, 1, []string{"0.0.0.0:0", "no authentication", "listeners.insecure: true"}},
+		"a typo in the configuration":    {[]string{"server", "-c", config}, 3, []string{"milldam.yaml:2:3: kafka.mesage.max.bytes", `did you mean "message.max.bytes"?`}},
+		"a topic that is not there":      {[]string{"tail", "ordres", "-e", "-b", n.kafka}, 4, []string{"no topic ordres", "milldam topic list"}},
+		"a broker that is not there":     {[]string{"topic", "list", "-b", "127.0.0.1:" + freePort(t)}, 6, []string{"connection refused", "milldam dev", "-b HOST:PORT"}},
+		"a variable that is not set":     {[]string{"pipeline", "lint", "testdata/unset.yaml"}, 1, []string{"unset.yaml:2:", "E2E_NOTHING", "${env:E2E_NOTHING:-default}"}},
+		"more replicas than brokers":     {[]string{"topic", "create", "r", "-r", "3", "-b", n.kafka}, 1, []string{"topic r", "3 replicas"}},
+		"a test that expects otherwise":  {[]string{"pipeline", "test", "testdata/unequal.yaml"}, 1, []string{"FAIL", "unequal.yaml:5:", `- {"n":2}`, `+ {"n":1}`}},
+		"a reset of a group nobody made": {[]string{"group", "reset", "nobody", "--to", "start", "-b", n.kafka}, 4, []string{"group nobody", "--topic"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, stderr, code := milldamCode(t, nil, x.args...)
+			if code != x.code {
+				t.Errorf("exit %d, want %d", code, x.code)
+			}
+			says(t, out+stderr, x.want...)
+		})
+	}
+	t.Run("a TLS client", func(t *testing.T) {
+		conn, err := net.Dial("tcp", n.kafka)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte{22, 3, 1, 2, 0, 1}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, func() error {
+			if text := n.log.String(); !strings.Contains(text, "the client speaks TLS, and this listener is plaintext") {
+				return fmt.Errorf("the log does not say that TLS came")
+			}
+			return nil
+		})
+	})
+}

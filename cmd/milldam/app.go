@@ -221,6 +221,11 @@ func (a *app) connect(ctx context.Context, extra ...kgo.Opt) (*kgo.Client, *kadm
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, broker := range o.Brokers {
+		if strings.Contains(broker, "://") {
+			return nil, nil, codedf(exitUsage, "%s is a URL; a broker is host:port, as in %s", broker, node.DefaultKafka)
+		}
+	}
 	cl, err := client.New(o, extra...)
 	if err != nil {
 		return nil, nil, codedf(exitUsage, "%w", err)

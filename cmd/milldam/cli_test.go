@@ -50,6 +50,8 @@ func TestExitCodes(t *testing.T) {
 		"no folder":              {[]string{"dev", "--pipelines", "nothing"}, exitNotFound, "--pipelines"},
 		"once without the demo":  {[]string{"dev", "--once"}, exitUsage, "--demo"},
 		"no place in a topic":    {[]string{"tail", "t", "-g", "g", "--from", "-3"}, exitUsage, "start or end"},
+		"a URL for a broker":     {[]string{"topic", "list", "-b", "http://127.0.0.1:9092"}, exitUsage, "host:port"},
+		"no such input":          {[]string{"send", "t", "--file", "nothing"}, exitNotFound, "nothing"},
 		"no such format of tail": {[]string{"tail", "t", "-o", "yaml"}, exitUsage, "-o json"},
 		"no such letter":         {[]string{"tail", "t", "-f", "%q"}, exitUsage, "unknown letter"},
 		"no such format at all":  {[]string{"topic", "list", "-o", "xml"}, exitUsage, "table, json, yaml or name"},

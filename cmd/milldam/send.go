@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -131,6 +133,9 @@ func (a *app) input(values []string, file string) (io.Reader, func(), error) {
 		return a.in, func() {}, nil
 	}
 	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, codedf(exitNotFound, "--file: %w", err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("--file: %w", err)
 	}

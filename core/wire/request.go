@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -25,9 +26,20 @@ var (
 func FrameSize(b [4]byte) (int, error) {
 	n := int32(binary.BigEndian.Uint32(b[:]))
 	if n < minHeaderBytes || n > MaxFrameBytes {
-		return 0, fmt.Errorf("%w: %d", ErrFrameSize, n)
+		return 0, fmt.Errorf("%w: %d%s", ErrFrameSize, n, likely(b))
 	}
 	return int(n), nil
+}
+
+// likely names what a client speaks that begins so, and it is not Kafka's protocol.
+func likely(b [4]byte) string {
+	switch {
+	case b[0] == 22 && b[1] == 3:
+		return "; the client speaks TLS, and this listener is plaintext"
+	case slices.Contains([]string{"GET ", "HEAD", "POST", "PUT ", "OPTI", "DELE"}, string(b[:])):
+		return "; the client speaks HTTP, which another address serves"
+	}
+	return ""
 }
 
 // minHeaderBytes is key, version, correlation id and the length of the client id.

@@ -115,6 +115,11 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("size %d: %d, %v", size, n, err)
 		}
 	}
+	for start, want := range map[string]string{"\x16\x03\x01\x02": "TLS", "GET ": "HTTP", "abcd": "impossible frame size"} {
+		if _, err := FrameSize([4]byte([]byte(start))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, it does not say %s", start, err, want)
+		}
+	}
 }
 
 // TestADeclaredLengthAllocatesNothing sends counts that no frame could hold.

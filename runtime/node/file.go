@@ -105,16 +105,20 @@ func ParseFile(name string, text []byte, o config.Options) (Options, string, con
 	}
 	maps.Copy(out.Static, f.Topics.Defaults)
 	maps.Copy(out.Static, f.Kafka)
-	if delay, set := out.Static["group.initial.rebalance.delay.ms"]; set {
-		if ms, err := strconv.ParseInt(delay, 10, 64); err == nil { // it was checked
-			out.InitialRebalanceDelay = time.Duration(ms) * time.Millisecond
-		}
-	}
+	setMillis(&out.InitialRebalanceDelay, out.Static, "group.initial.rebalance.delay.ms")
+	setMillis(&out.MaintainEvery, out.Static, "log.retention.check.interval.ms")
 	if f.Log.Flush == "replicated" || out.Static["log.flush"] == "replicated" {
 		out.Flush = storage.FlushReplicated
 		out.Static["log.flush"] = "replicated"
 	}
 	return out, f.Pipelines.Dir, nil
+}
+
+// setMillis takes a duration from a key that may be set.
+func setMillis(d *time.Duration, static map[string]string, key string) {
+	if ms, err := strconv.ParseInt(static[key], 10, 64); err == nil { // set, and checked when it was read
+		*d = time.Duration(ms) * time.Millisecond
+	}
 }
 
 // Validate checks what single fields cannot.

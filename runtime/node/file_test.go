@@ -16,7 +16,7 @@ listeners: { kafka: ["127.0.0.1:9999"], console: none }
 topics: { defaults: { retention.ms: 7d, partitions: 3, min.insync.replicas: 1, index.interval.bytes: 8KiB } }
 log: { flush: replicated }
 pipelines: { dir: pipes }
-kafka: { message.max.bytes: 2MiB, group.initial.rebalance.delay.ms: 0, offsets.retention.minutes: 14d }
+kafka: { message.max.bytes: 2MiB, group.initial.rebalance.delay.ms: 0, log.retention.check.interval.ms: 2s, offsets.retention.minutes: 14d }
 `), config.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs.Render())
@@ -26,6 +26,9 @@ kafka: { message.max.bytes: 2MiB, group.initial.rebalance.delay.ms: 0, offsets.r
 	}
 	if o.InitialRebalanceDelay != 0 {
 		t.Errorf("groups wait %s for members, want not at all", o.InitialRebalanceDelay)
+	}
+	if o.MaintainEvery != 2*time.Second {
+		t.Errorf("retention looks every %s, want 2s", o.MaintainEvery)
 	}
 	for key, want := range map[string]string{"log.retention.ms": "604800000", "num.partitions": "3", "min.insync.replicas": "1", "log.index.interval.bytes": "8192",
 		"message.max.bytes": "2097152", "offsets.retention.minutes": "20160", "log.flush": "replicated"} {
