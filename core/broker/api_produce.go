@@ -89,7 +89,7 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 	if err != nil {
 		return fail(err)
 	}
-	a, err := p.Append(batch, storage.FromClient, pending)
+	a, err := p.Append(batch, storage.FromClient, nil, pending)
 	if err != nil {
 		return fail(err)
 	}

@@ -31,6 +31,8 @@ var codes = []struct {
 	{storage.ErrTimestamp, wire.InvalidTimestamp},
 	{storage.ErrOutOfOrderSequence, wire.OutOfOrderSequence},
 	{storage.ErrProducerFenced, wire.InvalidProducerEpoch},
+	{storage.ErrTxnState, wire.InvalidTxnState},
+	{storage.ErrCoordinatorFenced, wire.TxnCoordinatorFenced},
 	{storage.ErrInvalidRecord, wire.InvalidRecord},
 	{meta.ErrTopicExists, wire.TopicAlreadyExists},
 	{meta.ErrUnknownTopic, wire.UnknownTopicOrPartition},

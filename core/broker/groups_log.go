@@ -63,7 +63,7 @@ type offsetsLog struct{ partition *replica.Partition }
 
 func (l offsetsLog) Append(batch []byte, done func(error)) (record.Offset, error) {
 	p := storage.NewPending(done)
-	a, err := l.partition.Append(batch, storage.FromCoordinator, p)
+	a, err := l.partition.Append(batch, storage.FromCoordinator, nil, p)
 	if err != nil {
 		return 0, err // p is never armed, so done is not called
 	}

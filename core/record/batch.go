@@ -44,6 +44,9 @@ const (
 // NoProducer is the producer id of batches that are not idempotent.
 const NoProducer ProducerID = -1
 
+// NoSequence is the sequence of batches that are not idempotent, of markers, and of what a coordinator writes for a producer.
+const NoSequence Sequence = -1
+
 // NoTimestamp is the timestamp of a batch without one.
 const NoTimestamp int64 = -1
 
@@ -178,7 +181,12 @@ func (b Batch) ProducerEpoch() ProducerEpoch { return ProducerEpoch(b.u16(produc
 func (b Batch) BaseSequence() Sequence { return Sequence(b.u32(baseSequenceAt)) }
 
 // LastSequence is the sequence of the last record.
-func (b Batch) LastSequence() Sequence { return b.BaseSequence().Add(b.LastOffsetDelta()) }
+func (b Batch) LastSequence() Sequence {
+	if first := b.BaseSequence(); first != NoSequence {
+		return first.Add(b.LastOffsetDelta())
+	}
+	return NoSequence
+}
 
 // Count is the number of records the batch holds.
 func (b Batch) Count() int32 { return int32(b.u32(countAt)) }

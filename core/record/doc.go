@@ -26,5 +26,5 @@
 // Everything is safe for concurrent use, except a Builder.
 //
 // Files: ids.go the integers; batch.go the header, splitting and checks; records.go, summary.go iterating; codec.go compression; builder.go making
-// batches.
+// batches; control.go transaction markers.
 package record

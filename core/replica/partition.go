@@ -47,13 +47,36 @@ func (p *Partition) CheckEpoch(epoch record.LeaderEpoch) error {
 // HighWatermark is the end of what consumers may read.
 func (p *Partition) HighWatermark() record.Offset { return p.Log.Committed() }
 
-// LastStable is the end of what read_committed consumers may read. Without open transactions it is the high watermark.
-func (p *Partition) LastStable() record.Offset { return p.HighWatermark() }
+// LastStable is the end of what read_committed consumers may read: the high watermark, or where the first transaction begins whose marker is not below it.
+func (p *Partition) LastStable() record.Offset { return p.Log.LastStable() }
 
-// Append appends a client's batch; see storage.Log.Append.
-func (p *Partition) Append(b record.Batch, origin storage.AppendOrigin, pending *storage.Pending) (storage.Appended, error) {
-	return p.Log.Append(b, p.Epoch(), origin, pending)
+// Verify prepares the append of a transactional batch; see storage.Log.Verify.
+func (p *Partition) Verify(id record.ProducerID, epoch record.ProducerEpoch) (v *storage.Verification, needed bool) {
+	return p.Log.Verify(id, epoch)
 }
+
+// VerifyBatch is Verify for a client's batch; see storage.Log.VerifyBatch.
+func (p *Partition) VerifyBatch(b record.Batch, fromZero bool) (v *storage.Verification, needed bool) {
+	return p.Log.VerifyBatch(b, fromZero)
+}
+
+// Append appends a batch; see storage.Log.Append.
+func (p *Partition) Append(b record.Batch, origin storage.AppendOrigin, v *storage.Verification, pending *storage.Pending) (storage.Appended, error) {
+	return p.Log.Append(b, p.Epoch(), origin, v, pending)
+}
+
+// AppendMarker ends a transaction; see storage.Log.AppendMarker.
+func (p *Partition) AppendMarker(m record.Marker, transactionVersion int8, pending *storage.Pending) (storage.Appended, error) {
+	return p.Log.AppendMarker(m, transactionVersion, p.Epoch(), pending)
+}
+
+// Aborted returns the aborted transactions with records in [from, to), by first offset; see storage.Log.Aborted.
+func (p *Partition) Aborted(from, to record.Offset) ([]storage.AbortedTxn, error) {
+	return p.Log.Aborted(from, to)
+}
+
+// Producers returns the state of the partition's producers.
+func (p *Partition) Producers() []storage.ProducerState { return p.Log.Producers() }
 
 // Read reads up to the high watermark; see storage.Log.Read.
 func (p *Partition) Read(offset record.Offset, maxBytes int, atLeastOne bool) (storage.Span, error) {

@@ -73,7 +73,7 @@ func batch(t testing.TB, id record.ProducerID, epoch record.ProducerEpoch, seque
 func appendAll(p *Partition, b record.Batch) (storage.Appended, error) {
 	done := make(chan error, 1)
 	pending := storage.NewPending(func(err error) { done <- err })
-	a, err := p.Append(b, storage.FromClient, pending)
+	a, err := p.Append(b, storage.FromClient, nil, pending)
 	pending.Arm()
 	return a, errors.Join(err, <-done)
 }
@@ -178,12 +178,12 @@ func TestAcksWaitForTheSync(t *testing.T) {
 			seen = p.HighWatermark()
 			resolved.Store(true)
 		})
-		_, err := p.Append(batch(t, 9, 0, 0, 3), storage.FromClient, pending)
+		_, err := p.Append(batch(t, 9, 0, 0, 3), storage.FromClient, nil, pending)
 		must(t, err)
 		pending.Arm()
 		// The client lost its connection and sends it again: the duplicate is no sooner committed than the original.
 		duplicate := storage.NewPending(func(error) { again.Store(true) })
-		a, err := p.Append(batch(t, 9, 0, 0, 3), storage.FromClient, duplicate)
+		a, err := p.Append(batch(t, 9, 0, 0, 3), storage.FromClient, nil, duplicate)
 		must(t, err)
 		duplicate.Arm()
 		if !a.Duplicate || a.BaseOffset != 0 {

@@ -30,8 +30,10 @@ func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time)
 	switch {
 	case b.IsControl():
 		return fmt.Errorf("%w: clients do not write control batches", ErrInvalidRecord)
-	case b.IsTransactional():
-		return fmt.Errorf("%w: the batch belongs to a transaction that is not known here", ErrInvalidRecord)
+	case b.IsTransactional() && b.ProducerID() == record.NoProducer:
+		return fmt.Errorf("%w: a transactional batch without a producer", ErrInvalidRecord)
+	case b.ProducerID() != record.NoProducer && (b.BaseSequence() < 0 || b.ProducerEpoch() < 0):
+		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d", ErrInvalidRecord, b.ProducerID(), b.ProducerEpoch(), b.BaseSequence())
 	case b.BaseOffset() != 0:
 		return fmt.Errorf("%w: base offset %d, a producer's is 0", ErrInvalidRecord, b.BaseOffset())
 	case int64(b.Count()) != int64(b.LastOffsetDelta())+1 || b.Count() == 0:

@@ -56,7 +56,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 		p := NewPending(func(err error) { slots <- err })
-		if _, err := logs[i%partitions].Append(bytes.Clone(batch), 0, FromClient, p); err != nil {
+		if _, err := logs[i%partitions].Append(bytes.Clone(batch), 0, FromClient, nil, p); err != nil {
 			b.Fatal(err)
 		}
 		p.Arm()
@@ -80,7 +80,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 			for b.Loop() {
 				p := NewPending(func(err error) { done <- err })
 				for _, l := range logs {
-					if _, err := l.Append(bytes.Clone(batch), 0, FromClient, p); err != nil {
+					if _, err := l.Append(bytes.Clone(batch), 0, FromClient, nil, p); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/milldam/milldam/core/invariant"
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
 )
@@ -30,12 +32,13 @@ type checkpointLog struct {
 	position  int64         // of recovered in it
 	first     int64         // timestamp its rolling by time counts from
 	hasFirst  bool
-	producers producers // of the batches below recovered
+	producers producers    // of the batches below recovered
+	aborted   []AbortedTxn // whose markers are in that segment, below recovered
 }
 
 const (
 	checkpointMagic   = "milldamC"
-	checkpointVersion = 1
+	checkpointVersion = 2
 )
 
 var errCheckpoint = errors.New("damaged checkpoint")
@@ -57,10 +60,12 @@ func (c *checkpoint) encode() []byte {
 		if l.hasFirst {
 			flag = 1
 		}
-		out = be.AppendUint32(append(out, flag), uint32(len(l.producers)))
-		for id, p := range l.producers {
+		out = be.AppendUint32(append(out, flag), uint32(len(l.producers.known)))
+		for id, p := range l.producers.known {
 			out = appendProducer(out, id, p)
 		}
+		out = be.AppendUint32(out, uint32(len(l.aborted)))
+		out = append(out, encodeTxnIndex(l.aborted)...)
 	}
 	return be.AppendUint32(out, crc32.Checksum(out, castagnoli))
 }
@@ -69,6 +74,9 @@ func appendProducer(out []byte, id record.ProducerID, p *producer) []byte {
 	be := binary.BigEndian
 	out = be.AppendUint64(out, uint64(id))
 	out = be.AppendUint16(out, uint16(p.epoch))
+	out = be.AppendUint32(out, uint32(p.coordinatorEpoch))
+	out = be.AppendUint64(out, uint64(p.timestamp))
+	out = be.AppendUint64(out, uint64(p.txnFirst))
 	out = append(out, byte(len(p.batches)))
 	for _, b := range p.batches {
 		out = be.AppendUint32(out, uint32(b.first))
@@ -104,8 +112,8 @@ func (f *fields) i64() int64  { return int64(f.u64()) }
 
 // Sizes that bound what counts may claim.
 const (
-	checkpointLogBytes = 16 + 4 + 5*8 + 1 + 4
-	producerHeadBytes  = 8 + 2 + 1
+	checkpointLogBytes = 16 + 4 + 5*8 + 1 + 4 + 4
+	producerHeadBytes  = 8 + 2 + 4 + 8 + 8 + 1
 )
 
 func decodeCheckpoint(data []byte) (*checkpoint, error) {
@@ -132,6 +140,7 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		l.start, l.recovered, l.segment = record.Offset(f.i64()), record.Offset(f.i64()), record.Offset(f.i64())
 		l.position, l.first, l.hasFirst = f.i64(), f.i64(), f.u8() == 1
 		l.producers = f.producers()
+		l.aborted = f.aborted(l.segment, l.recovered)
 		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
 			return nil, errCheckpoint
 		}
@@ -147,23 +156,34 @@ func (f *fields) producers() producers {
 	count := int(f.u32())
 	if count*producerHeadBytes > len(f.data) {
 		f.bad = true
-		return nil
+		return producers{}
 	}
-	p := make(producers, count)
+	p := producers{known: make(map[record.ProducerID]*producer, count)}
 	for range count {
 		id := record.ProducerID(f.u64())
-		known := &producer{epoch: record.ProducerEpoch(f.u16())}
+		known := &producer{epoch: record.ProducerEpoch(f.u16()), coordinatorEpoch: int32(f.u32()), timestamp: f.i64(), txnFirst: record.Offset(f.i64())}
 		batches := f.u8()
-		if batches > keptBatches {
+		if batches > keptBatches || !known.possible() || p.known[id] != nil {
 			f.bad = true
 		}
 		for range batches {
 			known.batches = append(known.batches, producerBatch{first: record.Sequence(f.u32()), last: record.Sequence(f.u32()),
 				lastOffset: record.Offset(f.u64()), delta: int32(f.u32()), timestamp: f.i64()})
 		}
-		p[id] = known
+		p.add(id, known)
 	}
 	return p
+}
+
+func (f *fields) aborted(base, end record.Offset) []AbortedTxn {
+	count := int(f.u32())
+	if count*txnIndexEntryBytes > len(f.data) {
+		f.bad = true
+		return nil
+	}
+	list, ok := decodeTxnIndex(f.take(count*txnIndexEntryBytes), base, end)
+	f.bad = f.bad || !ok
+	return list
 }
 
 // row is the log's state for a checkpoint: what is in segments now. The batches beyond are in the write-ahead log, and so are the producers' of them.
@@ -173,23 +193,15 @@ func (l *Log) row() checkpointLog {
 	if l.kept != nil {
 		return *l.kept
 	}
-	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, producers: producers{}}
-	for _, s := range l.mu.segments {
-		if s.base <= l.mu.written {
-			row.segment, row.position, row.first, row.hasFirst = s.base, s.written, s.first, s.hasFirst
-		}
+	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, producers: l.mu.flushed.clone()}
+	seg := l.firstLiveLocked() // where the next byte goes: those before are complete, those behind have none
+	if invariant.On {
+		last := l.mu.segments[len(l.mu.segments)-1]
+		invariant.Check(seg == last || last.written == 0, "%s: segment %d has %d bytes, and segment %d is not complete", l, last.base, last.written, seg.base)
 	}
-	for id, p := range l.mu.producers {
-		known := &producer{epoch: p.epoch}
-		for _, b := range p.batches {
-			if b.lastOffset < l.mu.written {
-				known.batches = append(known.batches, b)
-			}
-		}
-		if len(known.batches) > 0 {
-			row.producers[id] = known
-		}
-	}
+	row.segment, row.position, row.first, row.hasFirst = seg.base, seg.written, seg.first, seg.hasFirst
+	n, _ := slices.BinarySearchFunc(seg.aborted, l.mu.written, func(a AbortedTxn, end record.Offset) int { return int(a.Last - end) })
+	row.aborted = slices.Clip(seg.aborted[:n])
 	return row
 }
 

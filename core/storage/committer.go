@@ -240,6 +240,9 @@ func (c *committer) advance() {
 		q.entry.wal = q.wal
 		if next := q.entry.batch.NextOffset(); next > l.mu.committed {
 			l.mu.committed = next
+			if len(l.mu.unstable) > 0 {
+				l.stabilizeLocked()
+			}
 		}
 		if invariant.On {
 			invariant.Check(l.mu.committed <= l.mu.end, "%s: committed up to %d, the log ends at %d", l, l.mu.committed, l.mu.end)

@@ -166,8 +166,10 @@ func (l *Log) compactSegment(p place, latest map[string]record.Offset, c LogConf
 	l.mu.Lock()
 	gone := len(l.mu.segments) == 0 || l.mu.segments[0].base > seg.base || l.mu.err != nil
 	lastOf := map[record.ProducerID]record.Offset{}
-	for id, known := range l.mu.producers {
-		lastOf[id] = known.batches[len(known.batches)-1].lastOffset
+	for id, known := range l.mu.producers.known {
+		if n := len(known.batches); n > 0 {
+			lastOf[id] = known.batches[n-1].lastOffset
+		}
 	}
 	l.mu.Unlock()
 	if gone {
@@ -225,7 +227,7 @@ func (l *Log) replaceSegment(seg *segment, temp string, w *compactor) error {
 		}
 	}
 	l.mu.Unlock()
-	return next.complete(w.index, seg.end, nil)
+	return next.complete(w.index, seg.end, nil, producers{})
 }
 
 // compactor collects the batches of a compacted segment.

@@ -102,7 +102,7 @@ func (h *history) append(t testing.TB, l *Log, rng *rand.Rand) error {
 			values = append(values, fmt.Sprintf("%d:", h.next)+zeros[:size])
 			h.sent[clip(values[len(values)-1])] = true
 		}
-		a, err := l.Append(plain(t, values...), 0, FromClient, p)
+		a, err := l.Append(plain(t, values...), 0, FromClient, nil, p)
 		if err != nil {
 			p.Arm()
 			return err

@@ -18,8 +18,8 @@
 //
 //	wal/<20 digits>.wal                      the write-ahead log
 //	checkpoint                               up to where segments are complete
-//	logs/<topic>-<partition>/                Kafka's layout: <20 digits>.log .index .timeindex .snapshot,
-//	                                         leader-epoch-checkpoint, partition.metadata
+//	logs/<topic>-<partition>/                Kafka's layout: <20 digits>.log .index .timeindex .txnindex
+//	                                         .snapshot, leader-epoch-checkpoint, partition.metadata
 //	quarantine/                              directories of no known topic
 //
 // A partition has no directory before it has something to write there, and no open file while it is idle.
@@ -33,7 +33,7 @@
 // # Files
 //
 // options.go, errors.go; store.go the store; log.go a log and append; append.go the checks of a batch; committer.go rounds and
-// Pending; wal.go, wal_files.go the write-ahead log; flush.go tails to segments; checkpoint.go; recovery.go, recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go,
-// index.go, index_files.go, files.go segments; read.go, times.go reading; maintain.go, compact.go what time asks for; producers.go, epochs.go what
-// follows from the batches.
+// Pending; wal.go, wal_files.go the write-ahead log; flush.go tails to segments; checkpoint.go; recovery.go, recovery_logs.go,
+// recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, files.go segments; read.go, times.go reading; maintain.go,
+// compact.go what time asks for; producers.go, snapshot.go, transactions.go, txn_index.go, epochs.go what follows from the batches.
 package storage

@@ -16,6 +16,8 @@ var (
 	ErrTimestamp          = errors.New("timestamp out of range")
 	ErrOutOfOrderSequence = errors.New("out of order sequence number")
 	ErrProducerFenced     = errors.New("producer epoch is older than the current one")
+	ErrTxnState           = errors.New("not the producer's transaction state")
+	ErrCoordinatorFenced  = errors.New("transaction coordinator epoch is older than the current one")
 	ErrOffline            = errors.New("log is offline")
 	ErrDiskFull           = errors.New("disk is full")
 	ErrRemoved            = errors.New("log was removed")

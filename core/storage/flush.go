@@ -56,6 +56,10 @@ func (l *Log) writeEntries(list []*entry) error {
 		for n < len(list) && list[n].segment == list[0].segment {
 			n++
 		}
+		// A checkpoint takes over what is in memory of one segment only: the one before is complete when the next has its first byte.
+		if err := l.completeSegments(); err != nil {
+			return err
+		}
 		if err := l.writeRun(list[:n]); err != nil {
 			return err
 		}
@@ -183,6 +187,9 @@ func (l *Log) writeRun(list []*entry) error {
 	}
 	l.mu.tailBytes -= sum
 	l.mu.written = last.batch.NextOffset()
+	for _, e := range list {
+		l.mu.flushed.apply(e.batch)
+	}
 	seg.written = last.position + int64(len(last.batch))
 	l.mu.Unlock()
 	l.store.gaveBack(sum)
@@ -193,13 +200,12 @@ func (l *Log) writeRun(list []*entry) error {
 func (l *Log) completeSegments() error {
 	for {
 		l.mu.Lock()
-		i := slices.IndexFunc(l.mu.segments, func(s *segment) bool { return s.sealed && s.live != nil && s.written == s.size })
-		if i < 0 {
+		seg := l.firstLiveLocked()
+		if !seg.sealed || seg.written < seg.size {
 			l.mu.Unlock()
 			return nil
 		}
-		seg := l.mu.segments[i]
-		x, liveFrom, snapshot := seg.live, seg.liveFrom, seg.snapshot
+		x, liveFrom, aborted, snapshot := seg.live, seg.liveFrom, seg.aborted, seg.snapshot
 		l.mu.Unlock()
 		if liveFrom > 0 {
 			seg.older.Store(nil) // it may end where live began
@@ -209,15 +215,25 @@ func (l *Log) completeSegments() error {
 			}
 		}
 		if seg.size > 0 {
-			if err := seg.complete(x, seg.end, snapshot); err != nil {
+			if err := seg.complete(x, seg.end, aborted, snapshot); err != nil {
 				return err
 			}
 		}
 		l.mu.Lock()
 		seg.older.Store(nil)
-		seg.live, seg.liveFrom, seg.snapshot = nil, seg.size, nil
+		seg.live, seg.liveFrom, seg.aborted, seg.snapshot = nil, seg.size, nil, producers{}
+		seg.noAborted.Store(len(aborted) == 0)
 		l.mu.Unlock()
 	}
+}
+
+// firstLiveLocked is the first segment that is not complete; all behind it are neither.
+func (l *Log) firstLiveLocked() *segment {
+	i := len(l.mu.segments) - 1
+	for i > 0 && l.mu.segments[i-1].live != nil {
+		i--
+	}
+	return l.mu.segments[i]
 }
 
 // sync makes a segment's file durable, and with the first time its entry in the directory.

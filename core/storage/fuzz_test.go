@@ -209,9 +209,9 @@ func FuzzProducerSnapshot(f *testing.F) {
 			if err != nil || !reflect.DeepEqual(p, again) {
 				t.Errorf("a snapshot changes when it is written again: %v", err)
 			}
-			for id := range p { // what is loaded must take a batch
-				b := idempotent(t, id, p[id].epoch, 0, "v")
-				if _, err := p.check(b); err == nil {
+			for id, known := range p.known { // what is loaded must take a batch
+				b := idempotent(t, id, known.epoch, 0, "v")
+				if _, err := p.check(b, FromClient, nil, false); err == nil {
 					p.apply(b)
 				}
 			}
@@ -227,7 +227,7 @@ func FuzzCheckpoint(f *testing.F) {
 	}
 	c := checkpoint{walFrom: 3, logs: []checkpointLog{
 		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, producers: known},
-		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 100, producers: producers{}},
+		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 100},
 	}}
 	damaged(c.encode(), func(b []byte) {
 		f.Add(b, false)
@@ -250,7 +250,7 @@ func FuzzCheckpoint(f *testing.F) {
 				if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
 					t.Errorf("a row that cannot be is taken: %+v", l)
 				}
-				for id, p := range l.producers {
+				for id, p := range l.producers.known {
 					if len(p.batches) > keptBatches {
 						t.Errorf("producer %d has %d batches", id, len(p.batches))
 					}

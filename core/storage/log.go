@@ -49,7 +49,13 @@ type Log struct {
 		tailBytes int64
 
 		producers producers
-		epochs    epochs
+		// flushed is producers as of written, which a checkpoint keeps: the batches behind come from the write-ahead log.
+		flushed producers
+		// verifying has the producers whose next batch waits for the coordinator's answer.
+		verifying map[record.ProducerID]*Verification
+		// unstable has the ended transactions whose markers are not committed yet, in their order.
+		unstable []endedTxn
+		epochs   epochs
 	}
 }
 
@@ -66,7 +72,6 @@ func newLog(s *Store, id record.TopicID, topic string, partition int32, c LogCon
 	l := &Log{store: s, id: id, topic: topic, partition: partition}
 	l.dir = path.Join(s.opts.Dir, logsDir, l.String())
 	l.mu.config = c
-	l.mu.producers = producers{}
 	l.mu.segments = []*segment{{log: l, live: newIndex()}}
 	return l
 }
@@ -187,11 +192,12 @@ type Appended struct {
 }
 
 // Append checks a batch, gives it its offsets and queues it for the committer. It copies the batch, which it may change before. When p is
-// not nil the append is registered with it, and resolves it once committed; a duplicate waits for the batch it repeats.
+// not nil the append is registered with it, and resolves it once committed; a duplicate waits for the batch it repeats. v is what Verify
+// returned, nil for none: a client's transactional batch needs it unless its transaction has batches here already.
 //
 // Errors: ErrCorrupt, ErrMagic, ErrUnsupportedCodec, ErrInvalidRecord, ErrTooLarge, ErrTimestamp, ErrOutOfOrderSequence, ErrProducerFenced,
-// ErrDiskFull, ErrOffline, ErrRemoved.
-func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin AppendOrigin, p *Pending) (Appended, error) {
+// ErrTxnState, ErrDiskFull, ErrOffline, ErrRemoved.
+func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin AppendOrigin, v *Verification, p *Pending) (Appended, error) {
 	now := time.Now()
 	config := l.config()
 	if err := checkBatch(batch, config, origin, now); err != nil {
@@ -211,28 +217,37 @@ func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin Append
 	if err := l.errLocked(); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
-	duplicate, err := l.mu.producers.check(kept)
+	duplicate, err := l.mu.producers.check(kept, origin, v, v != nil && l.mu.verifying[kept.ProducerID()] == v)
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
-	out.LogStart = l.mu.start
 	if duplicate != nil {
-		out.BaseOffset, out.LastOffset, out.Duplicate = duplicate.firstOffset(), duplicate.lastOffset, true
 		if p != nil && duplicate.lastOffset >= l.mu.committed {
 			l.store.committer.enqueue(queued{log: l, pending: p}) // behind the batch it repeats
 			p.add()
 		}
+		out.BaseOffset, out.LastOffset, out.LogStart, out.Duplicate = duplicate.firstOffset(), duplicate.lastOffset, l.mu.start, true
 		return out, nil
 	}
-	kept.SetBaseOffset(l.mu.end)
-	kept.SetLeaderEpoch(epoch)
-	e := l.pushLocked(kept)
-	out.BaseOffset, out.LastOffset = kept.BaseOffset(), kept.LastOffset()
+	logAppendTime := out.LogAppendTime
+	out = l.enqueueLocked(kept, epoch, p)
+	out.LogAppendTime = logAppendTime
+	return out, nil
+}
+
+// enqueueLocked gives a batch that may be appended its offsets, and queues it for the committer.
+func (l *Log) enqueueLocked(b record.Batch, epoch record.LeaderEpoch, p *Pending) Appended {
+	b.SetBaseOffset(l.mu.end)
+	b.SetLeaderEpoch(epoch)
+	e := l.pushLocked(b)
+	if len(l.mu.verifying) > 0 && (b.IsTransactional() || b.IsControl()) {
+		delete(l.mu.verifying, b.ProducerID())
+	}
 	if p != nil {
 		p.add()
 	}
 	l.store.committer.enqueue(queued{log: l, entry: e, pending: p})
-	return out, nil
+	return Appended{BaseOffset: b.BaseOffset(), LastOffset: b.LastOffset(), LogAppendTime: -1, LogStart: l.mu.start}
 }
 
 // pushLocked adds a batch, with its offsets, to the tail and to all state that follows from the batches. It is how batches come in, live
@@ -252,7 +267,12 @@ func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
 	}
 	e := &entry{batch: b, segment: active, position: active.addLocked(b), direct: len(b) >= directBytes}
 	l.mu.end = b.NextOffset()
-	l.mu.producers.apply(b)
+	if ended, ok := l.mu.producers.apply(b); ok {
+		l.mu.unstable = append(l.mu.unstable, ended)
+		if ended.aborted {
+			active.aborted = append(active.aborted, ended.AbortedTxn)
+		}
+	}
 	l.mu.epochs = l.mu.epochs.with(b.LeaderEpoch(), b.BaseOffset())
 	l.mu.tail = append(l.mu.tail, e)
 	l.mu.tailBytes += int64(len(b))

@@ -56,8 +56,23 @@ func (l *Log) maintain(ctx context.Context, now time.Time) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.producers.expire(now, producerExpiry)
+	l.expireProducersLocked(now, producerExpiry)
 	return nil
+}
+
+// expireProducersLocked forgets producers that were idle for age.
+func (l *Log) expireProducersLocked(now time.Time, age time.Duration) {
+	l.mu.producers.expire(now, age)
+	for id := range l.mu.flushed.known { // one whose next batch is in the tail lives
+		if l.mu.producers.known[id] == nil {
+			delete(l.mu.flushed.known, id)
+		}
+	}
+	for id, v := range l.mu.verifying {
+		if now.Sub(v.started) >= age {
+			delete(l.mu.verifying, id)
+		}
+	}
 }
 
 // sealedLocked tells whether a segment is whole and below the last checkpoint, so that it may be rewritten or removed.

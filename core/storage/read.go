@@ -120,6 +120,11 @@ type place struct {
 
 // placeOfLocked finds the segment whose file holds offset, or the first behind it.
 func (l *Log) placeOfLocked(offset record.Offset) place {
+	return l.placeLockedAt(l.segmentAtLocked(offset))
+}
+
+// segmentAtLocked is the index of the last segment whose base is not above offset, or the first.
+func (l *Log) segmentAtLocked(offset record.Offset) int {
 	i, found := slices.BinarySearchFunc(l.mu.segments, offset, func(s *segment, want record.Offset) int {
 		switch {
 		case s.base < want:
@@ -132,7 +137,7 @@ func (l *Log) placeOfLocked(offset record.Offset) place {
 	if !found {
 		i = max(0, i-1)
 	}
-	return l.placeLockedAt(i)
+	return i
 }
 
 func (l *Log) placeLockedAt(i int) place {

@@ -216,7 +216,8 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 	if !scanned {
 		l.mu.checkpointed = row.segment
 	}
-	l.mu.producers = row.producers
+	l.mu.producers, l.mu.flushed = row.producers, row.producers.clone()
+	l.mu.segments[len(l.mu.segments)-1].aborted = row.aborted
 	for len(l.mu.epochs) > 0 && l.mu.epochs[len(l.mu.epochs)-1].start > row.recovered {
 		l.mu.epochs = l.mu.epochs[:len(l.mu.epochs)-1]
 	}
@@ -227,7 +228,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 // scanSegments reads how far the log goes, when no checkpoint says it: everything of the last segment that is whole. The producers' state
 // comes from the newest snapshot and the batches behind it.
 func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
-	row := checkpointLog{topic: l.id, partition: l.partition, producers: producers{}}
+	row := checkpointLog{topic: l.id, partition: l.partition}
 	if len(files) == 0 {
 		return row, nil
 	}
@@ -239,9 +240,12 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 		if !last && files[i+1].base <= from {
 			continue
 		}
+		var aborted []AbortedTxn
 		err := seg.batches(0, f.size, func(b record.Batch, at int64) error {
 			if b.BaseOffset() >= from {
-				row.producers.apply(b)
+				if ended, ok := row.producers.apply(b); ok && ended.aborted {
+					aborted = append(aborted, ended.AbortedTxn)
+				}
 			}
 			if last {
 				if !row.hasFirst {
@@ -253,6 +257,13 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 		})
 		if err != nil && (!last || !errors.Is(err, ErrCorrupt)) {
 			return row, err
+		}
+		if last {
+			row.aborted = aborted
+		} else if len(aborted) > 0 {
+			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
+				return row, err
+			}
 		}
 	}
 	return row, nil

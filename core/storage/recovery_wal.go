@@ -113,7 +113,7 @@ func (r *recovery) add(l *Log, sequence uint64, h walHead, batch []byte) error {
 	}
 	e := l.placeLocked(bytes.Clone(batch), active)
 	e.wal, e.direct = sequence, false
-	l.mu.committed = l.mu.end
+	l.mu.committed, l.mu.unstable = l.mu.end, nil
 	return nil
 }
 
@@ -135,7 +135,8 @@ func (l *Log) addDirect(active *segment, h walHead) error {
 		l.placeLocked(bytes.Clone(b), active)
 		l.mu.tail, l.mu.tailBytes = nil, 0
 		l.store.tailBytes.Add(-int64(h.length))
-		active.written, l.mu.written, l.mu.committed = active.size, l.mu.end, l.mu.end
+		active.written, l.mu.written, l.mu.committed, l.mu.unstable = active.size, l.mu.end, l.mu.end, nil
+		l.mu.flushed.apply(b)
 		return nil
 	})
 }

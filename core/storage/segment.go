@@ -20,6 +20,7 @@ const (
 	logSuffix      = ".log"
 	indexSuffix    = ".index"
 	timeSuffix     = ".timeindex"
+	txnSuffix      = ".txnindex"
 	snapshotSuffix = ".snapshot"
 	cleanedSuffix  = ".cleaned" // a compacted segment that is not in its place yet
 )
@@ -51,6 +52,11 @@ type segment struct {
 
 	// replaced is set before a compacted segment is renamed over this one's file: what is opened by name from then on may be another file.
 	replaced atomic.Bool
+
+	// aborted has the aborted transactions whose markers are in the segment, in the order of the markers, until its files are complete; then the
+	// index file has them. A slice that was handed out is only appended to. noAborted is set once it is known that there is no such file.
+	aborted   []AbortedTxn
+	noAborted atomic.Bool
 
 	// snapshot is the state of the producers after the segment, from when it is sealed until its files are complete.
 	snapshot producers
@@ -234,10 +240,15 @@ func batchesOf(f vfs.File, start, size int64, fn func(b record.Batch, at int64) 
 	return nil
 }
 
-// complete writes the files that a sealed segment has beside it: indexes and the producers' state. They are made durable here, since without a
+// complete writes the files that a sealed segment has beside it: indexes, aborted transactions and the producers' state. They are made durable here, since without a
 // checksum a half-written one could not be told.
-func (s *segment) complete(x *index, next record.Offset, snapshot producers) error {
+func (s *segment) complete(x *index, next record.Offset, aborted []AbortedTxn, snapshot producers) error {
 	fsys := s.log.store.opts.FS
+	if len(aborted) > 0 { // before the files by which the segment counts as complete
+		if err := vfs.WriteFileAtomic(fsys, s.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
+			return err
+		}
+	}
 	if err := vfs.WriteFileAtomic(fsys, s.file(indexSuffix), x.encodeOffsets()); err != nil {
 		return err
 	}
@@ -246,7 +257,7 @@ func (s *segment) complete(x *index, next record.Offset, snapshot producers) err
 	}
 	largest := x.maxTimestamp
 	s.largest.Store(&largest)
-	if len(snapshot) == 0 {
+	if len(snapshot.known) == 0 {
 		return nil
 	}
 	return vfs.WriteFileAtomic(fsys, path.Join(s.log.dir, offsetName(next)+snapshotSuffix), snapshot.encodeSnapshot())
@@ -278,7 +289,7 @@ func (s *segment) remove() error {
 	if err := s.log.store.files.forget(s.file(logSuffix)); err != nil {
 		return err
 	}
-	for _, suffix := range []string{logSuffix, indexSuffix, timeSuffix, snapshotSuffix} {
+	for _, suffix := range []string{logSuffix, indexSuffix, timeSuffix, txnSuffix, snapshotSuffix} {
 		if err := s.log.store.opts.FS.Remove(s.file(suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -93,7 +93,7 @@ func plain(t testing.TB, values ...string) record.Batch {
 func appendSync(l *Log, b record.Batch) (Appended, error) {
 	done := make(chan error, 1)
 	p := NewPending(func(err error) { done <- err })
-	a, err := l.Append(b, 0, FromClient, p)
+	a, err := l.Append(b, 0, FromClient, nil, p)
 	p.Arm()
 	if err != nil {
 		return a, err

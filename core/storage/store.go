@@ -329,7 +329,7 @@ func (l *Log) writeActiveIndex() error {
 	l.mu.Lock()
 	active := l.mu.segments[len(l.mu.segments)-1]
 	changed := active.live != nil && active.size > active.liveFrom
-	x, liveFrom, snapshot := active.live, active.liveFrom, l.mu.producers.clone()
+	x, liveFrom, aborted, snapshot := active.live, active.liveFrom, slices.Clip(active.aborted), l.mu.producers.clone()
 	l.mu.Unlock()
 	if !changed {
 		return nil
@@ -341,5 +341,5 @@ func (l *Log) writeActiveIndex() error {
 			return err
 		}
 	}
-	return active.complete(x, active.end, snapshot)
+	return active.complete(x, active.end, aborted, snapshot)
 }

@@ -44,6 +44,7 @@ const (
 	InvalidTxnState           Code = 48
 	InvalidProducerIDMapping  Code = 49
 	InvalidTransactionTimeout Code = 50
+	TxnCoordinatorFenced      Code = 52
 	TransactionalIDNotFound   Code = 105
 	KafkaStorageError         Code = 56
 	UnknownProducerID         Code = 59
