@@ -17,7 +17,8 @@ import (
 type call struct {
 	conn   *conn
 	header wire.Header
-	size   int64 // of the request, in the budget
+	size   int64        // of the request, in the budget
+	buffer *frameBuffer // that the request is in; nil when it is not used again
 	began  time.Time
 
 	// Guarded by conn.mu until ready is set, then the writer's.
@@ -52,6 +53,8 @@ func (cl *call) drop() { cl.answer(nil, nil, nil) }
 func (cl *call) answer(frame []byte, stream func(io.Writer) error, finish func()) {
 	cl.release()
 	c := cl.conn
+	c.server.frames.put(cl.buffer) // who answers is done with the request
+	cl.buffer = nil
 	c.mu.Lock()
 	cl.frame, cl.stream, cl.onFinish, cl.ready = frame, stream, finish, true
 	dead := c.mu.closed && !c.mu.writer

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -157,24 +158,13 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	if int64(size) > c.server.opts.RequestBytes {
 		return &badInputError{errors.New("a request of " + strconv.Itoa(size) + " bytes, more than all requests together may have")}
 	}
-	// The beginning is read before the request is admitted: who only announces one takes no memory from the others.
-	frame, err := c.readMore(r, nil, min(size, firstChunk))
+	frame, buffer, err := c.readFrame(r, size)
 	if err != nil {
-		return err
-	}
-	if err := c.admit(int64(size)); err != nil {
-		return err
-	}
-	for len(frame) < size && err == nil {
-		frame, err = c.readMore(r, frame, min(size-len(frame), len(frame), largestChunk))
-	}
-	if err != nil {
-		c.server.budget.Release(int64(size))
 		return err
 	}
 	c.server.metrics.bytesIn.Add(float64(size))
 	h, req, err := wire.ParseRequest(frame)
-	cl := &call{conn: c, header: h, size: int64(size), began: time.Now()}
+	cl := &call{conn: c, header: h, size: int64(size), buffer: buffer, began: time.Now()}
 	switch {
 	case errors.Is(err, wire.ErrUnsupportedVersion):
 		return c.unsupported(cl)
@@ -188,6 +178,45 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	}
 	c.server.dispatch(cl, req)
 	return c.takeReady()
+}
+
+// readFrame reads a request of size bytes, and admits it: the budget is taken when there is no error. The buffer it is in, if it is one that is used again,
+// is returned too.
+func (c *conn) readFrame(r *bufio.Reader, size int) (frame []byte, buffer *frameBuffer, err error) {
+	if err := c.expectMore(r, 2); err != nil {
+		return nil, nil, err
+	}
+	key, err := r.Peek(2)
+	if err != nil {
+		return nil, nil, err
+	}
+	frames := recycled(int16(binary.BigEndian.Uint16(key)))
+	if frames {
+		buffer = c.server.frames.get(min(size, firstChunk))
+		frame = buffer.bytes
+	}
+	// The beginning is read before the request is admitted: who only announces one takes no memory from the others.
+	if frame, err = c.readMore(r, frame, min(size, firstChunk)); err != nil {
+		return nil, nil, err
+	}
+	if err := c.admit(int64(size)); err != nil {
+		return nil, nil, err
+	}
+	if frames && size > firstChunk {
+		larger := c.server.frames.get(min(size, largestChunk))
+		frame = append(larger.bytes, frame...)
+		c.server.frames.put(buffer)
+		buffer = larger
+	}
+	for len(frame) < size && err == nil {
+		room := max(len(frame), cap(frame)-len(frame))
+		frame, err = c.readMore(r, frame, min(size-len(frame), room, largestChunk))
+	}
+	if err != nil {
+		c.server.budget.Release(int64(size))
+		return nil, nil, err
+	}
+	return frame, buffer, nil
 }
 
 // admit waits for memory. Before it waits, what is answered is written: the client may need it to go on.
@@ -211,12 +240,18 @@ const (
 	chunkTimeout = 30 * time.Second
 )
 
+// expectMore gives the client the time of a chunk for n bytes, if they have not come.
+func (c *conn) expectMore(r *bufio.Reader, n int) error {
+	if r.Buffered() >= n {
+		return nil
+	}
+	return c.expect(min(chunkTimeout, c.server.opts.IdleTimeout))
+}
+
 // readMore appends the next n bytes to frame.
 func (c *conn) readMore(r *bufio.Reader, frame []byte, n int) ([]byte, error) {
-	if r.Buffered() < n {
-		if err := c.expect(min(chunkTimeout, c.server.opts.IdleTimeout)); err != nil {
-			return nil, err
-		}
+	if err := c.expectMore(r, n); err != nil {
+		return nil, err
 	}
 	frame = slices.Grow(frame, n)[:len(frame)+n]
 	_, err := io.ReadFull(r, frame[len(frame)-n:])

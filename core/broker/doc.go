@@ -11,6 +11,6 @@
 //
 // Lock order: Server.mu; conn.mu. Neither is held while anything of other packages is called, or written.
 //
-// Files: server.go, conn.go, call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go (the
+// Files: server.go, conn.go, frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go (the
 // coordinator's log), api_<name>.go.
 package broker

@@ -61,6 +61,7 @@ type Server struct {
 	budget   *semaphore.Weighted
 	sessions *sessionCache
 	metrics  *metrics
+	frames   framePool
 	pids     pidBlock
 	badInput rateLimited
 	ctx      context.Context // ends with Close
