@@ -25,7 +25,7 @@ help: ## say what each target does
 
 go-version:
 	@command -v $(GO) >/dev/null || { echo "make: no go command. Install Go 1.21 or newer (Debian: apt-get install golang-go from bookworm-backports, or the archive of your distribution)." >&2; exit 1; }
-	@v=$$(GOTOOLCHAIN=local $(GO) env GOVERSION | sed 's/^go//'); major=$${v%%.*}; rest=$${v#*.}; minor=$${rest%%[!0-9]*}; \
+	@v=$$(GOTOOLCHAIN=local $(GO) env GOVERSION | sed 's/^.*go//'); major=$${v%%.*}; rest=$${v#*.}; minor=$${rest%%[!0-9]*}; \
 	[ "$$major" -gt 1 ] || [ "$$minor" -ge 21 ] || { echo "make: Go $$v is too old: 1.21 or newer is needed, which fetches the toolchain of go.mod by itself." >&2; exit 1; }
 
 build: go-version ## build bin/milldam

@@ -208,6 +208,102 @@ func checkDocuments(t testing.TB, url, index string) {
 	}
 }
 
+// ticks is how many records flow into both servers while they come and go, tickRate of them a second: from before the outage until after it.
+const (
+	ticks    = 8000
+	tickRate = 250
+)
+
+// ticksYAML are pipelines beside those of the demo, which has written nearly everything after a few seconds.
+const ticksYAML = `pipeline: ticks
+source: { generate: { rate: %d/s, count: %d, value: { n: "${{ offset }}" } } }
+sink: { topic: { name: ticks, create: { partitions: 4 } } }
+---
+pipeline: ticks-lake
+source: { topic: { names: [ticks] } }
+sink: { s3: { bucket: lake, endpoint: %q, access_key: %s, secret_key: %s, path: ticks, rotate: { age: 1s } } }
+---
+pipeline: ticks-search
+source: { topic: { names: [ticks] } }
+sink: { elasticsearch: { urls: [%q], index: ticks } }
+`
+
+// checkTicks asserts that each tick is in the topic once, in the index once, and in the objects at least once.
+func checkTicks(t testing.TB, n *node, url, dir string) {
+	t.Helper()
+	check := func(where string, values map[string]int, once bool) {
+		t.Helper()
+		for i := range ticks {
+			if got := values[fmt.Sprintf(`{"n":%d}`, i)]; got == 0 || once && got > 1 {
+				t.Errorf("tick %d is %d times in %s", i, got, where)
+			}
+		}
+		if len(values) != ticks {
+			t.Errorf("%d different ticks in %s, want %d", len(values), where, ticks)
+		}
+	}
+	topic := map[string]int{}
+	for _, r := range readTopic(t, n.kafka, "ticks") {
+		topic[string(r.Value)]++
+	}
+	check("the topic", topic, true)
+	var found struct {
+		Hits struct {
+			Hits []struct {
+				Source json.RawMessage `json:"_source"`
+			}
+		}
+	}
+	if err := search(url, "/ticks/_search", `{"size":10000,"query":{"match_all":{}}}`, &found); err != nil {
+		t.Fatal(err)
+	}
+	index := map[string]int{}
+	for _, hit := range found.Hits.Hits {
+		index[string(hit.Source)]++
+	}
+	check("the index", index, true)
+	files, err := filepath.Glob(filepath.Join(dir, "ticks", "*.ndjson"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := map[string]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			objects[strings.TrimSuffix(line, "\n")]++
+		}
+	}
+	check("the objects", objects, false)
+}
+
+// flowing tells whether the sinks have written some ticks and not all.
+func flowing(l *lake, url string) error {
+	docs, err := indexed(url, "ticks")
+	if err != nil {
+		return err
+	}
+	keys, err := l.keys()
+	if err != nil {
+		return err
+	}
+	if flights, other := folder(keys, "flights/"), folder(keys, "ticks/"); docs == 0 || flights == 0 || other == 0 {
+		return fmt.Errorf("%d documents, %d objects of flights, %d of ticks", docs, flights, other)
+	}
+	return nil
+}
+
+func folder(keys []string, name string) (count int) {
+	for _, key := range keys {
+		if strings.HasPrefix(key, name) {
+			count++
+		}
+	}
+	return count
+}
+
 // TestDemoAgainstRealServers runs the demo's sinks against versitygw and Elasticsearch, each of which is away for a while in the middle.
 func TestDemoAgainstRealServers(t *testing.T) {
 	need(t, "java")
@@ -215,16 +311,11 @@ func TestDemoAgainstRealServers(t *testing.T) {
 	elastic := newServer(t, "search/search.sh", "elasticsearch", "SEARCH_INSTANCE")
 	endpoint, url := "http://127.0.0.1:"+store.port, "http://127.0.0.1:"+elastic.port
 	l := newLake(t, endpoint, "lake")
+	more, _ := pipelineFile(t, fmt.Sprintf(ticksYAML, tickRate, ticks, endpoint, s3Key, s3Secret, url))
 	n := startDev(t, t.TempDir(), []string{"S3_ENDPOINT=" + endpoint, "S3_BUCKET=lake", "AWS_ACCESS_KEY_ID=" + s3Key, "AWS_SECRET_ACCESS_KEY=" + s3Secret,
-		"ES_URL=" + url}, "--demo")
+		"ES_URL=" + url}, "--demo", "--pipelines", more)
 
-	eventually(t, 60*time.Second, func() error {
-		keys, err := l.keys()
-		if err == nil && len(keys) == 0 {
-			err = fmt.Errorf("no object yet")
-		}
-		return err
-	})
+	eventually(t, 60*time.Second, func() error { return flowing(l, url) })
 	before, err := l.keys()
 	if err != nil {
 		t.Fatal(err)
@@ -232,13 +323,9 @@ func TestDemoAgainstRealServers(t *testing.T) {
 	store.stop()
 	elastic.stop()
 	away := time.Now()
-	eventually(t, outage, func() error {
-		text := n.log.String()
-		if !strings.Contains(text, "the sink fails, it is tried again") {
-			return fmt.Errorf("no pipeline tells that its server is away")
-		}
-		return nil
-	})
+	for _, pipeline := range []string{"ticks-lake", "ticks-search"} {
+		eventually(t, outage, func() error { return saysItIsAway(n, pipeline) })
+	}
 	pause(t, outage-time.Since(away))
 	if err := n.readyz(); err != nil {
 		t.Errorf("while servers are away: %v", err)
@@ -255,6 +342,9 @@ func TestDemoAgainstRealServers(t *testing.T) {
 		if err == nil && docs != originDays {
 			err = fmt.Errorf("%d documents", docs)
 		}
+		if err == nil {
+			err = ticksDone(n, url)
+		}
 		return err
 	})
 	checkFlights(t, n.kafka, once)
@@ -262,5 +352,28 @@ func TestDemoAgainstRealServers(t *testing.T) {
 	checkDocuments(t, url, "delays-daily")
 	dir := t.TempDir()
 	l.download(dir)
-	checkParquet(t, dir, once)
+	checkParquet(t, filepath.Join(dir, "flights"), once)
+	checkTicks(t, n, url, dir)
+}
+
+// saysItIsAway tells whether the log says that a pipeline tries its server again.
+func saysItIsAway(n *node, pipeline string) error {
+	for text := range strings.Lines(n.log.String()) {
+		if strings.Contains(text, "the sink fails, it is tried again") && strings.Contains(text, "pipeline="+pipeline+" ") {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not tell that its server is away", pipeline)
+}
+
+// ticksDone tells how many ticks are not there yet.
+func ticksDone(n *node, url string) error {
+	if made := topicEnd("ticks")(n); made != ticks {
+		return fmt.Errorf("%d of %d ticks are made", made, ticks)
+	}
+	docs, err := indexed(url, "ticks")
+	if err == nil && docs != ticks {
+		err = fmt.Errorf("%d ticks are indexed", docs)
+	}
+	return err
 }

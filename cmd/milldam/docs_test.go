@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/format"
 	"io/fs"
 	"os"
@@ -79,28 +80,39 @@ func TestPipelinesOfThePages(t *testing.T) {
 	}
 }
 
-// TestProgramsOfThePages vets every Go program that a page shows.
+// TestProgramsOfThePages vets every Go program that a page shows, and runs the tests that a page shows with it.
 func TestProgramsOfThePages(t *testing.T) {
-	shown := 0
+	programs := map[string][]string{} // files of each page, the tests last
+	dir := t.TempDir()
 	for _, b := range blocks(t) {
 		if b.language != "go" || !strings.HasPrefix(b.text, "package main") {
 			continue
 		}
-		shown++
-		file := filepath.Join(t.TempDir(), "main.go")
+		name := fmt.Sprintf("%s-%d.go", strings.ReplaceAll(b.page, "/", "-"), len(programs[b.page]))
+		if strings.Contains(b.text, "testing.T") {
+			name = strings.TrimSuffix(name, ".go") + "_test.go"
+		}
+		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte(b.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		vet := exec.Command("go", "vet", file)
-		vet.Dir = root
-		if out, err := vet.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", b.page, err, out)
-		}
+		programs[b.page] = append(programs[b.page], file)
 		if formatted, err := format.Source([]byte(b.text)); err != nil || string(formatted) != b.text {
 			t.Errorf("%s: a program is not formatted: %v", b.page, err)
 		}
 	}
-	if shown == 0 {
+	for page, files := range programs {
+		verb := "vet"
+		if len(files) > 1 {
+			verb = "test"
+		}
+		check := exec.Command("go", append([]string{verb}, files...)...)
+		check.Dir = root
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", page, err, out)
+		}
+	}
+	if len(programs) == 0 {
 		t.Error("no page shows a program")
 	}
 }
