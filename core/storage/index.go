@@ -56,10 +56,14 @@ func (x *index) add(b record.Batch, base record.Offset, position, interval int64
 }
 
 // addTime adds an entry for the youngest record so far, if there is none.
-func (x *index) addTime() {
-	if n := len(x.times); x.maxTimestamp >= 0 && (n == 0 || x.times[n-1].timestamp < x.maxTimestamp) {
-		x.times = append(x.times, timeEntry{x.maxTimestamp, x.maxRelative})
+func (x *index) addTime() { x.times = x.allTimes(x.times) }
+
+// allTimes returns times with an entry for the youngest record so far.
+func (x *index) allTimes(times []timeEntry) []timeEntry {
+	if n := len(times); x.maxTimestamp >= 0 && (n == 0 || times[n-1].timestamp < x.maxTimestamp) {
+		times = append(times, timeEntry{x.maxTimestamp, x.maxRelative})
 	}
+	return times
 }
 
 // seek returns a position at or before the batch that holds the offset base+relative.
@@ -112,11 +116,11 @@ func (x *index) encodeOffsets() []byte {
 	return out
 }
 
-// encodeTimes ends with an entry for the youngest record, which is how a sealed segment tells its largest timestamp.
+// encodeTimes ends with an entry for the youngest record, which is how a sealed segment tells its largest timestamp. It leaves x as it is: others read it.
 func (x *index) encodeTimes() []byte {
-	x.addTime()
-	out := make([]byte, 0, len(x.times)*timeEntryBytes)
-	for _, e := range x.times {
+	times := x.allTimes(slices.Clip(x.times))
+	out := make([]byte, 0, len(times)*timeEntryBytes)
+	for _, e := range times {
 		out = binary.BigEndian.AppendUint64(out, uint64(e.timestamp))
 		out = binary.BigEndian.AppendUint32(out, e.relative)
 	}
