@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -44,9 +45,9 @@ func start(t testing.TB, fs vfs.FS) *running {
 	must(t, controller.RegisterBroker(t.Context(), meta.Broker{ID: 1}))
 	replicas, _, err := replica.Open(t.Context(), replica.Options{NodeID: 1, Controller: controller, Storage: storage.Options{FS: fs, Dir: "data"}})
 	must(t, err)
-	groups := coordinator.New(coordinator.Options{Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
-		return broker.OffsetsLog(ctx, controller, replicas, p)
-	}})
+	o := broker.GroupsOptions(controller, replicas, slog.New(slog.DiscardHandler))
+	o.InitialRebalanceDelay = 0
+	groups := coordinator.New(o)
 	if controller.Image().Topic("__consumer_offsets") != nil {
 		must(t, groups.Load(t.Context()))
 	}

@@ -62,13 +62,30 @@ func OffsetsLog(ctx context.Context, c *meta.Controller, m *replica.Manager, par
 type offsetsLog struct{ partition *replica.Partition }
 
 func (l offsetsLog) Append(batch []byte, done func(error)) (record.Offset, error) {
+	return l.AppendTxn(batch, nil, done)
+}
+
+func (l offsetsLog) AppendTxn(batch []byte, v *storage.Verification, done func(error)) (record.Offset, error) {
 	p := storage.NewPending(done)
-	a, err := l.partition.Append(batch, storage.FromCoordinator, nil, p)
+	a, err := l.partition.Append(batch, storage.FromCoordinator, v, p)
 	if err != nil {
 		return 0, err // p is never armed, so done is not called
 	}
 	p.Arm()
 	return a.BaseOffset, nil
+}
+
+func (l offsetsLog) AppendMarker(m record.Marker, transactionVersion int8, done func(error)) error {
+	p := storage.NewPending(done)
+	if _, err := l.partition.AppendMarker(m, transactionVersion, p); err != nil {
+		return err // as above
+	}
+	p.Arm()
+	return nil
+}
+
+func (l offsetsLog) Verify(id record.ProducerID, epoch record.ProducerEpoch) (*storage.Verification, bool) {
+	return l.partition.Verify(id, epoch)
 }
 
 func (l offsetsLog) Replay(_ context.Context, fn func(record.Batch) error) error {

@@ -10,8 +10,11 @@ import (
 	"github.com/milldam/milldam/core/wire"
 )
 
-// classic is the group type of the protocol served here, by Kafka's name.
-const classic = "classic"
+// The group types, by Kafka's names.
+const (
+	classicType  = "classic"
+	consumerType = "consumer"
+)
 
 // noOperations is what authorised operations are when nobody asked for them.
 const noOperations = -2147483648
@@ -19,24 +22,31 @@ const noOperations = -2147483648
 // List handles a ListGroups request.
 func (g *Groups) List(req *kmsg.ListGroupsRequest, reply func(*kmsg.ListGroupsResponse)) {
 	r := kmsg.NewPtrListGroupsResponse()
-	has := func(filter []string, value string) bool {
-		return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
+	add := func(name, kind, protocolType, state string) {
+		has := func(filter []string, value string) bool {
+			return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(f, value) })
+		}
+		if has(req.StatesFilter, state) && has(req.TypesFilter, kind) {
+			out := kmsg.NewListGroupsResponseGroup()
+			out.Group, out.ProtocolType, out.GroupState, out.GroupType = name, protocolType, state, kind
+			r.Groups = append(r.Groups, out)
+		}
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(g.mu.groups)) {
-		gr := g.mu.groups[name]
-		if !g.exists(gr) || !has(req.StatesFilter, string(gr.state)) || !has(req.TypesFilter, classic) {
-			continue
+	for name, gr := range g.mu.groups {
+		if g.exists(gr) {
+			add(name, classicType, gr.protocolType, string(gr.state))
 		}
-		out := kmsg.NewListGroupsResponseGroup()
-		out.Group, out.ProtocolType, out.GroupState, out.GroupType = name, gr.protocolType, string(gr.state), classic
-		r.Groups = append(r.Groups, out)
 	}
+	for name, c := range g.mu.consumers {
+		add(name, consumerType, consumerProtocol, c.state().groupState())
+	}
+	g.mu.Unlock()
+	slices.SortFunc(r.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return strings.Compare(a.Group, b.Group) })
 	reply(r)
 }
 
-// exists tells whether anything is known of a group but its name.
+// exists tells whether anything is known of a classic group but its name.
 func (g *Groups) exists(gr *group) bool {
 	return len(gr.members) > 0 || gr.generation > 0 || gr.shard.groups[gr.name] != nil
 }
@@ -85,69 +95,4 @@ func (gr *group) describe(out *kmsg.DescribeGroupsResponseGroup) {
 		}
 		out.Members = append(out.Members, row)
 	}
-}
-
-// Delete handles a DeleteGroups request: groups without members go, with their offsets.
-func (g *Groups) Delete(req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGroupsResponse)) {
-	r := kmsg.NewPtrDeleteGroupsResponse()
-	left := 1 // writes under way, and this loop
-	done := func() {
-		if left--; left == 0 {
-			reply(r)
-		}
-	}
-	r.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(req.Groups))
-	for i, name := range req.Groups {
-		out := &r.Groups[i]
-		out.Default()
-		out.Group = name
-		s, code := g.enter(name)
-		if out.ErrorCode = int16(code); code != wire.None {
-			continue
-		}
-		list, code := g.removal(s, name)
-		if out.ErrorCode = int16(code); code == wire.None {
-			left++
-			g.remove(g.mu.groups[name], list, func(code wire.Code) {
-				out.ErrorCode = int16(code)
-				done()
-			})
-		}
-		g.mu.Unlock()
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	done()
-}
-
-// removal lists what has to be written for a group to be gone.
-func (g *Groups) removal(s *shard, name string) ([]entry, wire.Code) {
-	gr, d := g.mu.groups[name], s.groups[name]
-	switch {
-	case gr == nil || gr.state == dead || !g.exists(gr):
-		return nil, wire.GroupIDNotFound
-	case len(gr.members) > 0 || gr.state == preparing || gr.state == completing:
-		return nil, wire.NonEmptyGroup
-	}
-	list := []entry{{group: name}}
-	if d != nil {
-		for key := range d.offsets {
-			list = append(list, entry{group: name, isOffset: true, key: key})
-		}
-	}
-	return list, wire.None
-}
-
-// remove writes the removal of a group that nobody is in. Until that is done it is dead: who joined it now would be in a group that is forgotten a moment
-// later, and whose timers go on.
-func (g *Groups) remove(gr *group, list []entry, then func(wire.Code)) {
-	gr.state = dead
-	g.write(gr.shard, list, func(code wire.Code) {
-		if code == wire.None {
-			delete(g.mu.groups, gr.name)
-		} else {
-			gr.state = empty
-		}
-		then(code)
-	})
 }

@@ -1,16 +1,22 @@
-// Package coordinator is the group coordinator of one node: the classic consumer group protocol, and committed offsets.
+// Package coordinator is the group coordinator of one node: the classic consumer group protocol, the one of KIP-848, and committed offsets.
 //
-// What must survive is in the partitions of __consumer_offsets, in Kafka's own format (docs/formats/consumer-offsets.md), so that Kafka's tools read it:
-// committed offsets, and each group as its last complete rebalance left it. Durable state is changed by apply alone, from records, live and on replay; requests
-// only decide which records to append, and are answered after those are committed. What a rebalance holds in flight (who waits, who has joined) dies with the process:
-// members join again.
+// What must survive is in the partitions of __consumer_offsets, in Kafka's own format (docs/formats/consumer-offsets.md), so that Kafka's tools read it: committed
+// offsets, each classic group as its last complete rebalance left it, and each group of the consumer type as a whole. Durable state is changed by apply alone, from
+// records, live and on replay; requests only decide which records to append. What records say of groups is applied when they are in the log, so that the next request is decided on it;
+// offsets when they are committed, so that nobody reads one that a crash takes back. Requests are answered when all that the answer shows is committed. What a
+// classic rebalance holds in flight (who waits, who has joined) dies with the process: members join again.
 //
-// Guarantees: every request is answered once; an offset that was committed is fetched as it was, metadata included; a member of an older generation, or whose
-// instance id has a newer member, changes nothing; a static member that comes back takes its place without a rebalance.
+// Guarantees: every request is answered once; an offset that was committed is fetched as it was, metadata included; a member of an older generation or epoch, or whose
+// instance id has a newer member, changes nothing; a partition of a consumer group is assigned after its former owner gave it back; a static member that comes
+// back takes its place without a rebalance.
 //
 // Goroutines: applyLoop, which takes what was committed, and one timer for all sessions and rebalances; Close ends both. One lock, Groups.mu, guards everything;
 // replies are called with it held, and do not block. The lock is not held while a log is opened.
 //
-// Files: groups.go (the type, lookup, timers), join.go, sync.go (sync, heartbeat, leave), group.go (a group's state), offsets.go, admin.go (list, describe,
-// delete), state.go (durable state and apply), records.go (encoding), deadlines.go.
+// Files: groups.go (the type, lookup, writes), state.go (durable state and apply), records.go and consumer_records.go with flexible.go (encoding), deadlines.go (timers);
+// offsets.go (commit, fetch), pending.go (transactions), removal.go (delete, expiry), admin.go and consumer_describe.go (list, describe);
+// of the classic protocol join.go, sync.go (sync, heartbeat, leave), group.go (a group's state);
+// of KIP-848 consumer.go (what lives of a group, and changes of it), consumer_state.go (its durable state), consumer_heartbeat.go (join, heartbeat, leave),
+// consumer_target.go and consumer_assignors.go (who shall have what), consumer_regex.go, consumer_reconcile.go (the way there), consumer_classic.go (classic members in
+// such a group), migration.go (from one type to the other).
 package coordinator

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -19,6 +20,12 @@ import (
 type OffsetsLog interface {
 	// Append appends a batch and calls done, from any goroutine, once it is committed. With an error done is not called.
 	Append(batch []byte, done func(error)) (base record.Offset, err error)
+	// Verify prepares the append of a batch in a transaction. needed tells that v is good only once the transaction coordinator says that the partition is in it.
+	Verify(id record.ProducerID, epoch record.ProducerEpoch) (v *storage.Verification, needed bool)
+	// AppendTxn appends a batch in a transaction, with what Verify gave; see Append.
+	AppendTxn(batch []byte, v *storage.Verification, done func(error)) (base record.Offset, err error)
+	// AppendMarker appends the end of a transaction of that transaction.version; see Append.
+	AppendMarker(m record.Marker, transactionVersion int8, done func(error)) error
 	// Replay calls fn with every batch from the log start to the log end.
 	Replay(ctx context.Context, fn func(record.Batch) error) error
 }
@@ -35,6 +42,13 @@ type Options struct {
 	OffsetsRetention       time.Duration // of groups without members; default 7 days
 	MaxGroupSize           int           // default 10,000
 	MaxMetadataBytes       int           // of a committed offset; default 4,096
+
+	// VerifyTxn asks whether a partition of the offsets topic is in a transaction that is under way, or, for who asks with a TxnOffsetCommit of version 5 or
+	// newer, puts it there. It calls then once, from any goroutine, without a lock that is held while Groups is called. nil: there are no transactions.
+	VerifyTxn func(txn Txn, partition int32, version int16, then func(wire.Code))
+
+	Consumer ConsumerOptions
+	Topics   func() Topics // what topics there are now; needed by groups of the consumer type
 }
 
 func (o Options) withDefaults() Options {
@@ -59,8 +73,11 @@ func (o Options) withDefaults() Options {
 	if o.MaxMetadataBytes <= 0 {
 		o.MaxMetadataBytes = 4096
 	}
+	o.Consumer = o.Consumer.withDefaults()
 	return o
 }
+
+var errClosed = errors.New("the group coordinator is closed")
 
 // Client describes who asks.
 type Client struct{ ID, Host string }
@@ -76,8 +93,10 @@ type Groups struct {
 	mu struct {
 		sync.Mutex
 		shards    map[int32]*shard
-		groups    map[string]*group
+		groups    map[string]*group    // of the classic type, and those with offsets alone
+		consumers map[string]*consumer // of the consumer type
 		deadlines deadlines
+		unlocked  []func() // what applyLoop calls when it has given mu back
 		closed    bool
 	}
 	opening sync.Mutex // one log is opened at a time; taken before mu
@@ -93,7 +112,7 @@ type Groups struct {
 func New(o Options) *Groups {
 	g := &Groups{opts: o.withDefaults()}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.mu.shards, g.mu.groups = map[int32]*shard{}, map[string]*group{}
+	g.mu.shards, g.mu.groups, g.mu.consumers = map[int32]*shard{}, map[string]*group{}, map[string]*consumer{}
 	g.committed.wake = make(chan struct{}, 1)
 	g.mu.deadlines.fire = func() {
 		g.mu.Lock()
@@ -138,14 +157,18 @@ func (g *Groups) shard(ctx context.Context, partition int32) (*shard, error) {
 		return nil, err
 	}
 	s = newShard(log)
-	if err := log.Replay(ctx, func(b record.Batch) error { return entriesOf(b, s.apply) }); err != nil {
+	if err := log.Replay(ctx, s.replay); err != nil {
 		return nil, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.mu.shards[partition] = s
 	for name, d := range s.groups {
-		g.mu.groups[name] = g.restored(name, s, d)
+		if d.consumer != nil {
+			g.restoreConsumer(name, s)
+		} else {
+			g.mu.groups[name] = g.restored(name, s, d)
+		}
 	}
 	return s, nil
 }
@@ -182,7 +205,7 @@ func (g *Groups) enter(name string) (*shard, wire.Code) {
 		return nil, wire.CoordinatorNotAvailable
 	}
 	g.mu.Lock()
-	if g.mu.closed {
+	if g.mu.closed || s.broken {
 		g.mu.Unlock()
 		return nil, wire.CoordinatorNotAvailable
 	}
@@ -191,37 +214,98 @@ func (g *Groups) enter(name string) (*shard, wire.Code) {
 
 // write appends records to a group's log. then is called with mu held, from applyLoop, when they are committed and applied, or could not be.
 func (g *Groups) write(s *shard, list []entry, then func(wire.Code)) {
+	g.writeFor(s, noTxn, nil, list, then)
+}
+
+// writeFor is write within a transaction that v verifies, or within none. What the records say of groups is applied when they are in the log, so that the next
+// request decides on it; nobody is answered, and no offset seen, before they are committed.
+func (g *Groups) writeFor(s *shard, txn Txn, v *storage.Verification, list []entry, then func(wire.Code)) {
+	g.append(s, txn, v, list, func() {
+		for _, e := range list {
+			if !e.isOffset {
+				s.applyGroup(e)
+			}
+		}
+	}, then)
+}
+
+// append appends records; appended is called when they are in the log, then when they are committed or could not be written.
+func (g *Groups) append(s *shard, txn Txn, v *storage.Verification, list []entry, appended func(), then func(wire.Code)) {
+	var base record.Offset // set before mu is released, so before anything is applied
+	last := &tail{}
+	inLog := false
 	later := func(err error) {
 		g.later(func() {
-			code := wire.None
-			if err != nil {
-				g.opts.Logger.Error("the group coordinator could not write", "error", err)
-				code = wire.CoordinatorNotAvailable
-			} else {
-				for _, e := range list {
-					s.apply(e)
+			for i, e := range list {
+				if err == nil && e.isOffset {
+					s.applyOffset(e, base+record.Offset(i), txn.ID)
 				}
 			}
+			if s.broken = s.broken || err != nil && inLog; s.tail == last {
+				s.tail = nil
+			}
+			code := g.codeOf(err)
 			then(code)
 			for i, e := range list {
 				if i == 0 || e.group != list[i-1].group {
 					g.settle(s, e.group)
 				}
 			}
+			last.run(code)
 		})
 	}
-	batch, err := batchOf(list)
+	batch, err := batchOf(list, txn)
 	if err == nil {
-		_, err = s.log.Append(batch, later)
+		if txn.ID == record.NoProducer {
+			base, err = s.log.Append(batch, later)
+		} else {
+			base, err = s.log.AppendTxn(batch, v, later)
+		}
 	}
 	if err != nil {
 		later(err)
+		return
 	}
+	inLog, s.tail = true, last
+	appended()
+}
+
+// tail are those who wait for a write of somebody else.
+type tail struct{ waiting []func(wire.Code) }
+
+func (t *tail) run(code wire.Code) {
+	for _, fn := range t.waiting {
+		fn(code)
+	}
+}
+
+// afterWrites calls fn when all that was decided so far is committed: what an answer shows must not be lost.
+func (g *Groups) afterWrites(s *shard, fn func(wire.Code)) {
+	if s.tail == nil {
+		fn(wire.None)
+		return
+	}
+	s.tail.waiting = append(s.tail.waiting, fn)
+}
+
+// codeOf is what a failed write is answered with.
+func (g *Groups) codeOf(err error) wire.Code {
+	switch {
+	case err == nil:
+		return wire.None
+	case errors.Is(err, storage.ErrProducerFenced):
+		return wire.InvalidProducerEpoch
+	case errors.Is(err, storage.ErrTxnState):
+		return wire.InvalidTxnState
+	}
+	g.opts.Logger.Error("the group coordinator could not write", "error", err)
+	return wire.CoordinatorNotAvailable
 }
 
 // settle makes the groups that live those that the log knows, and those that somebody is in.
 func (g *Groups) settle(s *shard, name string) {
 	switch gr, d := g.mu.groups[name], s.groups[name]; {
+	case g.mu.consumers[name] != nil || d != nil && d.consumer != nil:
 	case gr == nil && d != nil: // a commit that was on its way when the group was removed
 		g.mu.groups[name] = g.restored(name, s, d)
 	case gr != nil:
@@ -260,8 +344,13 @@ func (g *Groups) drainCommitted() {
 	g.committed.list = nil
 	g.committed.Unlock()
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for _, fn := range list {
+		fn()
+	}
+	unlocked := g.mu.unlocked
+	g.mu.unlocked = nil
+	g.mu.Unlock()
+	for _, fn := range unlocked {
 		fn()
 	}
 }

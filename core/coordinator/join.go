@@ -16,7 +16,7 @@ const memberIDVersion = 4
 const skipAssignmentVersion = 9
 
 // Join handles a JoinGroup request.
-func (g *Groups) Join(c Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.JoinGroupResponse)) {
+func (g *Groups) Join(client Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.JoinGroupResponse)) {
 	session := time.Duration(req.SessionTimeoutMillis) * time.Millisecond
 	switch {
 	case req.Group == "":
@@ -32,6 +32,13 @@ func (g *Groups) Join(c Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.Joi
 		return
 	}
 	defer g.mu.Unlock()
+	if c := g.mu.consumers[req.Group]; c != nil {
+		if len(c.state().members) > 0 {
+			g.joinConsumer(c, client, req, reply)
+			return
+		}
+		g.makeClassic(c)
+	}
 	gr := g.mu.groups[req.Group]
 	if gr == nil {
 		if req.MemberID != "" {
@@ -45,7 +52,7 @@ func (g *Groups) Join(c Client, req *kmsg.JoinGroupRequest, reply func(*kmsg.Joi
 		reply(failedJoin(req.MemberID, wire.CoordinatorNotAvailable))
 		return
 	}
-	if code := g.join(gr, c, req, session, reply); code != wire.None {
+	if code := g.join(gr, client, req, session, reply); code != wire.None {
 		reply(failedJoin(req.MemberID, code))
 		g.forgetIfUnused(gr)
 	}
@@ -74,10 +81,7 @@ func (g *Groups) join(gr *group, c Client, req *kmsg.JoinGroupRequest, session t
 	if req.Version < 1 || rebalance <= 0 {
 		rebalance = session
 	}
-	m := &member{id: req.MemberID, instance: req.InstanceID, client: c, protocolType: req.ProtocolType, protocols: req.Protocols, session: session, rebalance: rebalance, join: reply}
-	for i := range m.protocols { // they point into the request's frame
-		m.protocols[i].Metadata = append([]byte{}, m.protocols[i].Metadata...)
-	}
+	m := &member{id: req.MemberID, instance: req.InstanceID, client: c, protocolType: req.ProtocolType, protocols: ownProtocols(req.Protocols), session: session, rebalance: rebalance, join: reply}
 	if req.MemberID == "" {
 		return g.joinNew(gr, m, req)
 	}

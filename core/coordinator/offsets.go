@@ -20,65 +20,142 @@ func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.O
 		return
 	}
 	defer g.mu.Unlock()
-	gr, code := g.committer(s, req)
+	gate, code := g.committer(s, commitFrom{group: req.Group, member: req.MemberID, instance: req.InstanceID, epoch: req.Generation, version: req.Version})
 	if code != wire.None {
 		reply(commitResponse(req, code, nil))
 		return
 	}
-	now := time.Now().UnixMilli()
-	tooLarge := map[offsetKey]bool{}
-	var list []entry
+	var all []entry
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
-			key := offsetKey{t.Topic, p.Partition}
-			if len(deref(p.Metadata)) > g.opts.MaxMetadataBytes {
-				tooLarge[key] = true
-				continue
-			}
-			list = append(list, entry{group: gr.name, isOffset: true, key: key,
-				offset: &offset{offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: deref(p.Metadata), committed: now}})
+			all = append(all, commitEntry(req.Group, offsetKey{t.Topic, p.Partition}, p.Offset, p.LeaderEpoch, p.Metadata))
 		}
 	}
+	list, refused := g.admit(all, gate)
 	if len(list) == 0 {
-		reply(commitResponse(req, wire.None, tooLarge))
-		g.forgetIfUnused(gr)
+		reply(commitResponse(req, wire.None, refused))
+		g.settle(s, req.Group)
 		return
 	}
-	g.write(s, list, func(code wire.Code) { reply(commitResponse(req, code, tooLarge)) })
+	g.write(s, list, func(code wire.Code) { reply(commitResponse(req, code, refused)) })
 }
 
+// commitEntry is the record of a commit.
+func commitEntry(group string, key offsetKey, at int64, leaderEpoch int32, metadata *string) entry {
+	return entry{group: group, isOffset: true, key: key,
+		offset: &offset{offset: at, leaderEpoch: leaderEpoch, metadata: deref(metadata), committed: time.Now().UnixMilli()}}
+}
+
+// admit takes out the commits that may not be: of too large metadata, and of partitions that gate refuses.
+func (g *Groups) admit(all []entry, gate gate) (list []entry, refused map[offsetKey]wire.Code) {
+	refused = map[offsetKey]wire.Code{}
+	for _, e := range all {
+		code := wire.None
+		if gate != nil {
+			code = gate(e.key)
+		}
+		if code == wire.None && len(e.offset.metadata) > g.opts.MaxMetadataBytes {
+			code = wire.OffsetMetadataTooLarge
+		}
+		if code != wire.None {
+			refused[e.key] = code
+			continue
+		}
+		list = append(list, e)
+	}
+	return list, refused
+}
+
+// gate tells whether an offset of a partition may be committed; nil is of all.
+type gate func(offsetKey) wire.Code
+
+// commitFrom says who commits.
+type commitFrom struct {
+	group, member string
+	instance      *string
+	epoch         int32 // the generation, in groups of the consumer type the member epoch
+	version       int16 // of the request
+	transactional bool
+}
+
+// anonymous tells that who commits names no member: a client that assigns by itself, a tool, or in a transaction a client from before KIP-447.
+func (from commitFrom) anonymous() bool {
+	return from.epoch < 0 && from.member == "" && from.instance == nil
+}
+
+// memberEpochVersion is the OffsetCommit version from which a group that is unknown is not a matter of generations (KIP-848).
+const memberEpochVersion = 9
+
 // committer finds the group of a commit and checks that who commits may.
-func (g *Groups) committer(s *shard, req *kmsg.OffsetCommitRequest) (*group, wire.Code) {
-	gr := g.mu.groups[req.Group]
-	if gr == nil {
-		if req.Generation >= 0 {
-			return nil, wire.IllegalGeneration
-		}
-		gr = g.newGroup(req.Group, s)
-		g.mu.groups[req.Group] = gr
-		return gr, wire.None
+func (g *Groups) committer(s *shard, from commitFrom) (gate, wire.Code) {
+	if c := g.mu.consumers[from.group]; c != nil {
+		return c.state().committer(from, g.topics())
 	}
-	if gr.state == dead {
+	gr := g.mu.groups[from.group]
+	switch {
+	case gr == nil && from.epoch < 0:
+		g.mu.groups[from.group] = g.newGroup(from.group, s)
+		return nil, wire.None
+	case gr == nil && from.version >= memberEpochVersion && !from.transactional:
+		return nil, wire.GroupIDNotFound
+	case gr == nil:
+		return nil, wire.IllegalGeneration
+	case gr.state == dead:
 		return nil, wire.CoordinatorNotAvailable
+	case from.epoch < 0 && gr.state == empty, from.transactional && from.anonymous():
+		return nil, wire.None
+	case from.anonymous():
+		return nil, wire.UnknownMemberID
 	}
-	if req.Generation < 0 && req.MemberID == "" && req.InstanceID == nil { // a client that assigns by itself, or a tool
-		if len(gr.members) > 0 {
-			return nil, wire.UnknownMemberID
-		}
-		return gr, wire.None
-	}
-	m, code := gr.memberOf(req.MemberID, req.InstanceID, req.Generation)
-	if code != wire.None {
+	m, code := gr.memberOf(from.member, from.instance, from.epoch)
+	switch {
+	case code != wire.None:
 		return nil, code
-	}
-	if gr.state == completing {
+	case from.transactional:
+		return nil, wire.None
+	case gr.state == completing:
 		return nil, wire.RebalanceInProgress
 	}
 	g.heard(m)
-	return gr, wire.None
+	return nil, wire.None
 }
 
-func commitResponse(req *kmsg.OffsetCommitRequest, code wire.Code, tooLarge map[offsetKey]bool) *kmsg.OffsetCommitResponse {
+// committer is Groups.committer for a group of the consumer type. A member may commit with an older epoch what it has had since then (KIP-1251).
+func (c *consumerGroup) committer(from commitFrom, topics Topics) (gate, wire.Code) {
+	switch {
+	case from.epoch < 0 && len(c.members) == 0, from.transactional && from.anonymous():
+		return nil, wire.None
+	}
+	m := c.members[from.member]
+	switch {
+	case m == nil:
+		return nil, wire.UnknownMemberID
+	case !from.transactional && m.classic == nil && from.version < memberEpochVersion:
+		return nil, wire.UnsupportedVersion
+	case from.epoch == m.epoch:
+		return nil, wire.None
+	case from.epoch > m.epoch && (m.classic != nil || from.transactional):
+		return nil, wire.IllegalGeneration
+	case from.epoch > m.epoch:
+		return nil, wire.StaleMemberEpoch
+	}
+	return func(key offsetKey) wire.Code {
+		id, _, _ := topics.Topic(key.topic)
+		since, ok := m.assigned[id][key.partition]
+		if !ok {
+			since, ok = m.revoking[id][key.partition]
+		}
+		switch {
+		case ok && since <= from.epoch:
+			return wire.None
+		case m.classic != nil || from.transactional:
+			return wire.IllegalGeneration
+		}
+		return wire.StaleMemberEpoch
+	}, wire.None
+}
+
+func commitResponse(req *kmsg.OffsetCommitRequest, code wire.Code, refused map[offsetKey]wire.Code) *kmsg.OffsetCommitResponse {
 	r := kmsg.NewPtrOffsetCommitResponse()
 	for _, t := range req.Topics {
 		out := kmsg.NewOffsetCommitResponseTopic()
@@ -86,8 +163,8 @@ func commitResponse(req *kmsg.OffsetCommitRequest, code wire.Code, tooLarge map[
 		for _, p := range t.Partitions {
 			row := kmsg.NewOffsetCommitResponseTopicPartition()
 			row.Partition, row.ErrorCode = p.Partition, int16(code)
-			if tooLarge[offsetKey{t.Topic, p.Partition}] {
-				row.ErrorCode = int16(wire.OffsetMetadataTooLarge)
+			if own, ok := refused[offsetKey{t.Topic, p.Partition}]; ok {
+				row.ErrorCode = int16(own)
 			}
 			out.Partitions = append(out.Partitions, row)
 		}
@@ -104,7 +181,7 @@ func (g *Groups) FetchOffsets(req *kmsg.OffsetFetchRequest, reply func(*kmsg.Off
 	r := kmsg.NewPtrOffsetFetchResponse()
 	if req.Version >= groupsVersion {
 		for _, in := range req.Groups {
-			r.Groups = append(r.Groups, g.fetchGroup(in))
+			r.Groups = append(r.Groups, g.fetchGroup(in, req.RequireStable))
 		}
 		reply(r)
 		return
@@ -119,7 +196,7 @@ func (g *Groups) FetchOffsets(req *kmsg.OffsetFetchRequest, reply func(*kmsg.Off
 		x.Topic, x.Partitions = t.Topic, t.Partitions
 		in.Topics = append(in.Topics, x)
 	}
-	out := g.fetchGroup(in)
+	out := g.fetchGroup(in, req.RequireStable)
 	r.ErrorCode = out.ErrorCode
 	for _, t := range out.Topics {
 		x := kmsg.NewOffsetFetchResponseTopic()
@@ -134,7 +211,7 @@ func (g *Groups) FetchOffsets(req *kmsg.OffsetFetchRequest, reply func(*kmsg.Off
 	reply(r)
 }
 
-func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup, stable bool) kmsg.OffsetFetchResponseGroup {
 	out := kmsg.NewOffsetFetchResponseGroup()
 	out.Group = in.Group
 	s, code := g.enter(in.Group)
@@ -143,6 +220,9 @@ func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchRes
 		return out
 	}
 	defer g.mu.Unlock()
+	if out.ErrorCode = int16(g.mayFetch(in)); out.ErrorCode != 0 {
+		return out
+	}
 	d := s.groups[in.Group]
 	if in.Topics == nil {
 		if d == nil {
@@ -155,7 +235,7 @@ func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchRes
 				out.Topics = append(out.Topics, t)
 			}
 			t := &out.Topics[len(out.Topics)-1]
-			t.Partitions = append(t.Partitions, fetched(d, key))
+			t.Partitions = append(t.Partitions, fetched(d, key, stable))
 		}
 		return out
 	}
@@ -163,113 +243,44 @@ func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchRes
 		x := kmsg.NewOffsetFetchResponseGroupTopic()
 		x.Topic, x.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
-			x.Partitions = append(x.Partitions, fetched(d, offsetKey{t.Topic, p}))
+			x.Partitions = append(x.Partitions, fetched(d, offsetKey{t.Topic, p}, stable))
 		}
 		out.Topics = append(out.Topics, x)
 	}
 	return out
 }
 
-// fetched is the answer for one partition; without a commit the offset is -1.
-func fetched(d *durable, key offsetKey) kmsg.OffsetFetchResponseGroupTopicPartition {
+// mayFetch checks the member that a fetch names, if it does (KIP-848).
+func (g *Groups) mayFetch(in kmsg.OffsetFetchRequestGroup) wire.Code {
+	c := g.mu.consumers[in.Group]
+	if c == nil || in.MemberID == nil && in.MemberEpoch < 0 {
+		return wire.None
+	}
+	switch m := c.state().members[deref(in.MemberID)]; {
+	case m == nil:
+		return wire.UnknownMemberID
+	case m.epoch != in.MemberEpoch && m.classic != nil:
+		return wire.IllegalGeneration
+	case m.epoch != in.MemberEpoch:
+		return wire.StaleMemberEpoch
+	}
+	return wire.None
+}
+
+// fetched is the answer for one partition; without a commit the offset is -1. Who wants it stable is to come again while a transaction is under way that
+// may change it.
+func fetched(d *durable, key offsetKey, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
 	row := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 	row.Partition, row.Offset, row.LeaderEpoch, row.Metadata = key.partition, -1, -1, kmsg.StringPtr("")
 	if d == nil {
+		return row
+	}
+	if stable && len(d.pending[key]) > 0 {
+		row.ErrorCode = int16(wire.UnstableOffsetCommit)
 		return row
 	}
 	if o, ok := d.offsets[key]; ok {
 		row.Offset, row.LeaderEpoch, row.Metadata = o.offset, o.leaderEpoch, kmsg.StringPtr(o.metadata)
 	}
 	return row
-}
-
-// DeleteOffsets handles an OffsetDelete request. Offsets of topics that members may be reading stay.
-func (g *Groups) DeleteOffsets(req *kmsg.OffsetDeleteRequest, reply func(*kmsg.OffsetDeleteResponse)) {
-	r := kmsg.NewPtrOffsetDeleteResponse()
-	s, code := g.enter(req.Group)
-	if code != wire.None {
-		r.ErrorCode = int16(code)
-		reply(r)
-		return
-	}
-	defer g.mu.Unlock()
-	gr, d := g.mu.groups[req.Group], s.groups[req.Group]
-	switch {
-	case gr == nil && d == nil:
-		r.ErrorCode = int16(wire.GroupIDNotFound)
-		reply(r)
-		return
-	case gr != nil && len(gr.members) > 0:
-		r.ErrorCode = int16(wire.NonEmptyGroup)
-		reply(r)
-		return
-	}
-	var list []entry
-	for _, t := range req.Topics {
-		out := kmsg.NewOffsetDeleteResponseTopic()
-		out.Topic = t.Topic
-		for _, p := range t.Partitions {
-			row := kmsg.NewOffsetDeleteResponseTopicPartition()
-			row.Partition = p.Partition
-			out.Partitions = append(out.Partitions, row)
-			if d != nil {
-				if _, ok := d.offsets[offsetKey{t.Topic, p.Partition}]; ok {
-					list = append(list, entry{group: req.Group, isOffset: true, key: offsetKey{t.Topic, p.Partition}})
-				}
-			}
-		}
-		r.Topics = append(r.Topics, out)
-	}
-	if len(list) == 0 {
-		reply(r)
-		return
-	}
-	g.write(s, list, func(code wire.Code) {
-		r.ErrorCode = int16(code)
-		reply(r)
-	})
-}
-
-// TopicsDeleted drops the offsets of topics that are gone. Groups that have none left go with the next Expire.
-func (g *Groups) TopicsDeleted(topics []string) {
-	gone := map[string]bool{}
-	for _, t := range topics {
-		gone[t] = true
-	}
-	g.dropOffsets(false, func(_ *group, key offsetKey, _ offset) bool { return gone[key.topic] })
-}
-
-// Expire drops the offsets of groups without members that are older than the retention at now, counted from when the last member left or the
-// offset was committed, whichever is later. A group without members and offsets is gone then, as in Kafka. The owner calls it every few minutes.
-func (g *Groups) Expire(now time.Time) {
-	oldest := now.Add(-g.opts.OffsetsRetention)
-	g.dropOffsets(true, func(gr *group, _ offsetKey, o offset) bool {
-		if gr != nil && (len(gr.members) > 0 || gr.generation > 0 && gr.since.After(oldest)) {
-			return false
-		}
-		return time.UnixMilli(o.committed).Before(oldest)
-	})
-}
-
-// dropOffsets removes the offsets that drop picks, and with groups also the groups that nobody is in and that have none left. Nobody waits for it.
-func (g *Groups) dropOffsets(groups bool, drop func(*group, offsetKey, offset) bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, s := range g.mu.shards {
-		for name, d := range s.groups {
-			var list []entry
-			for key, o := range d.offsets {
-				if drop(g.mu.groups[name], key, o) {
-					list = append(list, entry{group: name, isOffset: true, key: key})
-				}
-			}
-			gr := g.mu.groups[name]
-			switch {
-			case groups && len(list) == len(d.offsets) && gr != nil && gr.state == empty:
-				g.remove(gr, append(list, entry{group: name}), func(wire.Code) {})
-			case len(list) > 0:
-				g.write(s, list, func(wire.Code) {})
-			}
-		}
-	}
 }

@@ -15,7 +15,8 @@ type entry struct {
 	isOffset bool
 	key      offsetKey
 	offset   *offset
-	metadata *kmsg.GroupMetadataValue
+	metadata *kmsg.GroupMetadataValue // of a classic group
+	fact     fact                     // of a consumer group
 }
 
 // Versions of the keys and values, as Kafka 4.3 writes them.
@@ -37,6 +38,9 @@ func (e entry) encode() (key, value []byte) {
 			CommitTimestamp: e.offset.committed}
 		return k.AppendTo(nil), v.AppendTo(nil)
 	}
+	if e.fact != nil {
+		return e.fact.encode(e.group)
+	}
 	k := kmsg.GroupMetadataKey{Version: groupKeyVersion, Group: e.group}
 	if e.metadata == nil {
 		return k.AppendTo(nil), nil
@@ -51,7 +55,7 @@ func decode(key, value []byte) (e entry, ok bool) {
 	if len(key) < 2 {
 		return e, false
 	}
-	switch version := binary.BigEndian.Uint16(key); version {
+	switch version := int16(binary.BigEndian.Uint16(key)); version {
 	case 0, offsetKeyVersion:
 		var k kmsg.OffsetCommitKey
 		if k.ReadFrom(key) != nil {
@@ -83,30 +87,46 @@ func decode(key, value []byte) (e entry, ok bool) {
 		v.Version = metadataValueVersion
 		e.metadata = v
 		return e, true
+	default:
+		e.group, e.fact, ok = decodeFact(version, key, value)
+		return e, ok
 	}
-	return e, false
 }
 
 // maxEntriesBytes bounds what a batch of the offsets topic may decompress to.
 const maxEntriesBytes = 64 << 20
 
-// entriesOf calls fn with every record of a batch that is known here.
-func entriesOf(b record.Batch, fn func(entry)) error {
+// replay applies what a batch of the log says.
+func (s *shard) replay(b record.Batch) error {
 	if b.IsControl() {
-		return nil
+		m, ok, err := b.Marker()
+		if ok {
+			s.applyMarker(m.ProducerID, m.Commit)
+		}
+		return err
+	}
+	producer := record.NoProducer
+	if b.IsTransactional() {
+		producer = b.ProducerID()
 	}
 	return b.Each(maxEntriesBytes, func(r *record.Record) error {
-		if e, ok := decode(r.Key, r.Value); ok {
-			fn(e)
+		switch e, ok := decode(r.Key, r.Value); {
+		case !ok:
+		case e.isOffset:
+			s.applyOffset(e, r.Offset, producer)
+		default:
+			s.applyGroup(e)
 		}
 		return nil
 	})
 }
 
-// batchOf encodes records as one batch.
-func batchOf(list []entry) ([]byte, error) {
+// batchOf encodes records as one batch, of a transaction or of none.
+func batchOf(list []entry, txn Txn) ([]byte, error) {
+	opts := record.NewBatchOptions()
+	opts.ProducerID, opts.ProducerEpoch, opts.Transactional = txn.ID, txn.Epoch, txn.ID != record.NoProducer
 	var b record.Builder
-	b.Reset(record.NewBatchOptions())
+	b.Reset(opts)
 	now := time.Now().UnixMilli()
 	for _, e := range list {
 		key, value := e.encode()

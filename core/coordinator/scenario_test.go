@@ -347,7 +347,7 @@ func (s *scenario) check() {
 			}
 		}
 		got := map[int32]int64{}
-		for _, t := range b.fetchGroup(want).Topics {
+		for _, t := range b.fetchGroup(want, false).Topics {
 			for _, p := range t.Partitions {
 				got[p.Partition] = p.Offset
 			}

@@ -38,6 +38,10 @@ func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.Syn
 		return
 	}
 	defer g.mu.Unlock()
+	if c := g.mu.consumers[req.Group]; c != nil {
+		g.syncConsumer(c, req, reply)
+		return
+	}
 	gr := g.mu.groups[req.Group]
 	m, code := gr.memberOf(req.MemberID, req.InstanceID, req.Generation)
 	if code == wire.None && (req.ProtocolType != nil && *req.ProtocolType != gr.protocolType || req.Protocol != nil && *req.Protocol != gr.protocol) {
@@ -115,19 +119,31 @@ func (g *Groups) Heartbeat(req *kmsg.HeartbeatRequest, reply func(*kmsg.Heartbea
 	r := kmsg.NewPtrHeartbeatResponse()
 	_, code := g.enter(req.Group)
 	if code == wire.None {
-		gr := g.mu.groups[req.Group]
-		var m *member
-		if m, code = gr.memberOf(req.MemberID, req.InstanceID, req.Generation); code == wire.None {
-			g.heard(m)
-			if gr.state == preparing {
-				code = wire.RebalanceInProgress
-			}
-		}
+		code = g.heartbeat(req)
 		g.mu.Unlock()
 	}
 	r.ErrorCode = int16(code)
 	reply(r)
 }
+
+func (g *Groups) heartbeat(req *kmsg.HeartbeatRequest) wire.Code {
+	if c := g.mu.consumers[req.Group]; c != nil {
+		return g.heartbeatConsumer(c, req)
+	}
+	gr := g.mu.groups[req.Group]
+	m, code := gr.memberOf(req.MemberID, req.InstanceID, req.Generation)
+	if code != wire.None {
+		return code
+	}
+	g.heard(m)
+	if gr.state == preparing {
+		return wire.RebalanceInProgress
+	}
+	return wire.None
+}
+
+// leaveManyVersion is the LeaveGroup version from which several members leave at once (KIP-345).
+const leaveManyVersion = 3
 
 // Leave handles a LeaveGroup request.
 func (g *Groups) Leave(req *kmsg.LeaveGroupRequest, reply func(*kmsg.LeaveGroupResponse)) {
@@ -139,19 +155,43 @@ func (g *Groups) Leave(req *kmsg.LeaveGroupRequest, reply func(*kmsg.LeaveGroupR
 		return
 	}
 	defer g.mu.Unlock()
-	gr := g.mu.groups[req.Group]
-	if req.Version < 3 {
-		r.ErrorCode = int16(g.leave(gr, req.MemberID, nil))
+	members := req.Members
+	if req.Version < leaveManyVersion {
+		one := kmsg.NewLeaveGroupRequestMember()
+		one.MemberID = req.MemberID
+		members = []kmsg.LeaveGroupRequestMember{one}
+	}
+	answer := func(codes []wire.Code) {
+		if req.Version < leaveManyVersion {
+			r.ErrorCode = int16(codes[0])
+			reply(r)
+			return
+		}
+		for i, in := range members {
+			out := kmsg.NewLeaveGroupResponseMember()
+			out.MemberID, out.InstanceID, out.ErrorCode = in.MemberID, in.InstanceID, int16(codes[i])
+			r.Members = append(r.Members, out)
+		}
 		reply(r)
+	}
+	if c := g.mu.consumers[req.Group]; c != nil {
+		x := g.change(c)
+		codes := g.leaveConsumer(x, members)
+		x.commit(func(code wire.Code) {
+			if r.ErrorCode = int16(code); code != wire.None {
+				reply(r)
+				return
+			}
+			answer(codes)
+		})
 		return
 	}
-	for _, in := range req.Members {
-		out := kmsg.NewLeaveGroupResponseMember()
-		out.MemberID, out.InstanceID = in.MemberID, in.InstanceID
-		out.ErrorCode = int16(g.leave(gr, in.MemberID, in.InstanceID))
-		r.Members = append(r.Members, out)
+	gr := g.mu.groups[req.Group]
+	var codes []wire.Code
+	for _, in := range members {
+		codes = append(codes, g.leave(gr, in.MemberID, in.InstanceID))
 	}
-	reply(r)
+	answer(codes)
 }
 
 // leave removes one member. A static member may be named by its instance id alone, by who takes it out of service.

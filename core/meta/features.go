@@ -21,6 +21,7 @@ type Feature struct {
 
 // features is what this node supports. A capability that becomes real adds its row here, and is finalised in new clusters from then on.
 var features = []Feature{
+	{Name: "group.version", Max: 1, Default: 1},                         // 1 is the consumer group protocol of KIP-848
 	{Name: metadataVersion, Min: 7, Max: 30, Default: 30, UpOnly: true}, // 3.3-IV3 to 4.3-IV0, the levels of Apache Kafka 4.3.1
 }
 

@@ -64,4 +64,10 @@ const (
 	InvalidUpdateVersion      Code = 95
 	UnknownTopicID            Code = 100
 	InconsistentTopicID       Code = 103
+	FencedMemberEpoch         Code = 110
+	UnreleasedInstanceID      Code = 111
+	UnsupportedAssignor       Code = 112
+	StaleMemberEpoch          Code = 113
+	InvalidRegularExpression  Code = 128
+	GroupSubscribedToTopic    Code = 86
 )

@@ -17,10 +17,10 @@ var served = []Range{
 	{int16(kmsg.JoinGroup), 0, 9}, {int16(kmsg.Heartbeat), 0, 4}, {int16(kmsg.LeaveGroup), 0, 5}, {int16(kmsg.SyncGroup), 0, 5},
 	{int16(kmsg.DescribeGroups), 0, 6}, {int16(kmsg.ListGroups), 0, 5}, {int16(kmsg.ApiVersions), 0, 4},
 	{int16(kmsg.CreateTopics), 2, 7}, {int16(kmsg.DeleteTopics), 1, 6}, {int16(kmsg.DeleteRecords), 0, 2}, {int16(kmsg.InitProducerID), 0, 5},
-	{int16(kmsg.OffsetForLeaderEpoch), 2, 4}, {int16(kmsg.DescribeConfigs), 1, 4}, {int16(kmsg.DescribeLogDirs), 1, 5},
+	{int16(kmsg.OffsetForLeaderEpoch), 2, 4}, {int16(kmsg.TxnOffsetCommit), 0, 5}, {int16(kmsg.DescribeConfigs), 1, 4}, {int16(kmsg.DescribeLogDirs), 1, 5},
 	{int16(kmsg.CreatePartitions), 0, 3}, {int16(kmsg.DeleteGroups), 0, 2}, {int16(kmsg.IncrementalAlterConfigs), 0, 1},
 	{int16(kmsg.ListPartitionReassignments), 0, 0}, {int16(kmsg.OffsetDelete), 0, 0}, {int16(kmsg.UpdateFeatures), 0, 2}, {int16(kmsg.DescribeCluster), 0, 2},
-	{int16(kmsg.DescribeTopicPartitions), 0, 0},
+	{int16(kmsg.ConsumerGroupHeartbeat), 0, 1}, {int16(kmsg.ConsumerGroupDescribe), 0, 1}, {int16(kmsg.DescribeTopicPartitions), 0, 0},
 }
 
 // Served lists the APIs this broker answers, sorted by key.

@@ -116,15 +116,9 @@ func (n *Node) open(ctx context.Context) error {
 		return err
 	}
 	image := n.controller.Image()
-	n.groups = coordinator.New(coordinator.Options{Logger: o.Logger, InitialRebalanceDelay: o.InitialRebalanceDelay,
-		Partitions:       int32(n.controller.BrokerInt(image, "offsets.topic.num.partitions")),
-		MinSession:       n.brokerMillis(image, "group.min.session.timeout.ms"),
-		MaxSession:       n.brokerMillis(image, "group.max.session.timeout.ms"),
-		OffsetsRetention: time.Duration(n.controller.BrokerInt(image, "offsets.retention.minutes")) * time.Minute,
-		MaxMetadataBytes: int(n.controller.BrokerInt(image, "offset.metadata.max.bytes")),
-		Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
-			return broker.OffsetsLog(ctx, n.controller, n.replicas, p)
-		}})
+	groups := broker.GroupsOptions(n.controller, n.replicas, o.Logger)
+	groups.InitialRebalanceDelay = o.InitialRebalanceDelay
+	n.groups = coordinator.New(groups)
 	if broker.HasOffsetsTopic(image) {
 		if err := n.groups.Load(ctx); err != nil {
 			return err
@@ -132,10 +126,6 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups, Logger: o.Logger, DataDir: o.Dir})
 	return nil
-}
-
-func (n *Node) brokerMillis(i *meta.Image, key string) time.Duration {
-	return time.Duration(n.controller.BrokerInt(i, key)) * time.Millisecond
 }
 
 func (n *Node) serve(l net.Listener) {
