@@ -2,7 +2,9 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -92,4 +94,38 @@ func BenchmarkGroupCommit(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rounds/s")
 		})
 	}
+}
+
+// BenchmarkReadSegment reads a segment through Spans of 1 MiB, whose batches are checked on the way, and the same ranges as they are.
+func BenchmarkReadSegment(b *testing.B) {
+	l := benchStore(b, 1)[0]
+	value := strings.Repeat("v", 16<<10)
+	for range 2000 {
+		mustAppend(b, l, plain(b, value))
+	}
+	if err := l.flushTail(nil); err != nil {
+		b.Fatal(err)
+	}
+	each := func(b *testing.B, read func(*Span) (int64, error)) {
+		for b.Loop() {
+			for at := record.Offset(0); at < 1900; at += 60 {
+				span, err := l.Read(at, 60*(16<<10), l.Committed(), true)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n, err := read(&span)
+				if err := errors.Join(err, span.Close()); err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(n * 32)
+			}
+		}
+	}
+	b.Run("checked", func(b *testing.B) { each(b, func(s *Span) (int64, error) { return s.WriteTo(io.Discard) }) })
+	b.Run("plain", func(b *testing.B) {
+		buf := make([]byte, 64<<10)
+		each(b, func(s *Span) (int64, error) {
+			return io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{io.NewSectionReader(s.file, s.at, int64(s.length))}, buf)
+		})
+	})
 }

@@ -185,6 +185,9 @@ func (c *committer) writePart(queue []queued) (int, error) {
 			break
 		}
 		at := len(c.heads)
+		if c.store.opts.Flush == FlushDurable {
+			head.synced = uint32(file.size)
+		}
 		c.heads = head.append(c.heads, file.sequence)
 		c.vectors = append(c.vectors, c.heads[at:])
 		if len(batch) > 0 {
@@ -217,10 +220,10 @@ func (q *queued) record() (walHead, []byte) {
 	switch e := q.entry; {
 	case e != nil && e.direct:
 		return walHead{kind: walDirect, topic: q.log.id, partition: q.log.partition, offset: e.batch.BaseOffset(), segment: e.segment.base,
-			position: e.position, length: uint32(len(e.batch))}, nil
+			position: e.position, length: uint32(len(e.batch)), epoch: e.batch.LeaderEpoch()}, nil
 	case e != nil:
 		return walHead{kind: walAppend, topic: q.log.id, partition: q.log.partition, offset: e.batch.BaseOffset(), segment: e.segment.base,
-			position: e.position, length: uint32(len(e.batch))}, e.batch
+			position: e.position, length: uint32(len(e.batch)), epoch: e.batch.LeaderEpoch()}, e.batch
 	case q.head != nil:
 		return *q.head, nil
 	}

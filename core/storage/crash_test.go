@@ -21,6 +21,7 @@ type history struct {
 	removed  map[record.TopicID]bool             // acknowledged
 	removing map[record.TopicID]bool
 	next     int
+	small    bool // no batch goes straight to its segment
 }
 
 func newHistory() *history {
@@ -96,7 +97,7 @@ func (h *history) append(t testing.TB, l *Log, rng *rand.Rand) error {
 		for range 1 + rng.IntN(3) {
 			h.next++
 			size := rng.IntN(600)
-			if rng.IntN(60) == 0 {
+			if rng.IntN(60) == 0 && !h.small {
 				size = directBytes
 			}
 			values = append(values, fmt.Sprintf("%d:", h.next)+zeros[:size])

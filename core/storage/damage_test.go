@@ -1,8 +1,11 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,7 +100,7 @@ func TestDamagedPartitionStaysAsItIs(t *testing.T) {
 			}
 			for life := range 3 {
 				s, r := openRecovered(t, fs, known)
-				if len(r.Offline) != 1 || !strings.Contains(r.Offline[0].Error(), "a-0: ") {
+				if len(r.Offline) != 1 || !strings.Contains(r.Offline[0].Error(), "a-0 is damaged") {
 					t.Fatalf("life %d: recovery: %+v", life, r)
 				}
 				a, b := s.Log(topicA, 0), s.Log(topicB, 0)
@@ -147,4 +150,109 @@ func TestUnfinishedDirectoryIsNoStranger(t *testing.T) {
 		t.Errorf("quarantined: %v", r.Quarantined)
 	}
 	mustAppend(t, create(t, s, known, topicA, 0), plain(t, "v"))
+}
+
+// TestFlippedBitInASegmentIsNeverServed flips bits anywhere in segments, of a stopped store and of a running one. Whatever is read is what was written; where that
+// is not possible the partition is offline and says where, also after a restart, and the other one serves.
+func TestFlippedBitInASegmentIsNeverServed(t *testing.T) {
+	from, known, _ := twoClosed(t)
+	s := open(t, from.CrashClone(nil), known)
+	want := map[string][]string{"a-0": read(t, s.Log(topicA, 0), 0), "b-0": read(t, s.Log(topicB, 0), 0)}
+	names, err := from.List("data/logs/a-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, logSuffix) })
+	flips := 1000
+	if testing.Short() {
+		flips = 100
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	told := 0
+	for range flips {
+		fs := from.CrashClone(nil)
+		name := "data/logs/a-0/" + names[rng.IntN(len(names))]
+		var s *Store
+		running := rng.IntN(2) == 0
+		if running {
+			s = open(t, fs, known)
+		}
+		data, err := vfs.ReadFile(fs, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(data) == 0 {
+			continue
+		}
+		at, bit := rng.IntN(len(data)), rng.IntN(8)
+		writeAt(t, fs, name, int64(at), []byte{data[at] ^ 1<<bit})
+		if !running {
+			s = open(t, fs, known)
+		}
+		what := fmt.Sprintf("bit %d of byte %d of %s, running %v", bit, at, name, running)
+		if damage := readThrough(t, what, s.Log(topicA, 0), want["a-0"], rng); damage {
+			told++
+			if err := s.Log(topicA, 0).Err(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
+				t.Fatalf("%s: %v", what, err)
+			}
+		} else {
+			t.Fatalf("%s: all was read", what)
+		}
+		if readThrough(t, what, s.Log(topicB, 0), want["b-0"], rng) {
+			t.Fatalf("%s: the other one: %v", what, s.Log(topicB, 0).Err())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatalf("%s: close: %v", what, err)
+		}
+		again, r := openRecovered(t, fs, known)
+		if len(r.Offline) != 1 || again.Log(topicA, 0).Damaged() == nil {
+			t.Fatalf("%s: after a restart: %v", what, r.Offline)
+		}
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d flips, %d told", flips, told)
+}
+
+// readThrough reads a log as consumers do, whole answers only, and tells whether it came upon damage.
+func readThrough(t *testing.T, what string, l *Log, want []string, rng *rand.Rand) (damage bool) {
+	t.Helper()
+	for from := record.Offset(0); from < l.Committed(); {
+		span, err := l.Read(from, 400+rng.IntN(5000), l.Committed(), true)
+		if errors.Is(err, ErrDamaged) {
+			return true
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		var buf bytes.Buffer
+		_, err = span.WriteTo(&buf)
+		if closed := span.Close(); closed != nil {
+			t.Fatal(closed)
+		}
+		if errors.Is(err, ErrDamaged) {
+			return true
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		for rest := buf.Bytes(); ; {
+			var b record.Batch
+			if b, rest, err = record.Next(rest); err != nil {
+				break // cut
+			}
+			if err := b.Each(1<<20, func(r *record.Record) error {
+				if got := fmt.Sprintf("%d=%s", r.Offset, clip(string(r.Value))); r.Offset >= from && got != want[from] {
+					t.Fatalf("%s: served %q for %q", what, got, want[from])
+				} else if r.Offset >= from {
+					from++
+				}
+				return nil
+			}); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+	return false
 }

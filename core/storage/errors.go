@@ -19,6 +19,7 @@ var (
 	ErrTxnState           = errors.New("not the producer's transaction state")
 	ErrCoordinatorFenced  = errors.New("transaction coordinator epoch is older than the current one")
 	ErrOffline            = errors.New("log is offline")
+	ErrDamaged            = errors.New("log is damaged below what was synced") // comes with ErrOffline
 	ErrDiskFull           = errors.New("disk is full")
 	ErrRemoved            = errors.New("log was removed")
 )

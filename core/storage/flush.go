@@ -34,8 +34,10 @@ func (l *Log) flushTail(last *entry) error {
 	list := l.mu.tail[:l.flushableLocked(last)]
 	l.mu.Unlock()
 	err := l.writeEntries(list)
-	if err == nil {
-		err = l.completeSegments()
+	if err == nil && l.Damaged() == nil {
+		if err = l.completeSegments(); errors.Is(err, ErrCorrupt) {
+			return l.foundDamage(err)
+		}
 	}
 	if err != nil && !errors.Is(l.Err(), ErrRemoved) {
 		l.store.fail(fmt.Errorf("write to the segments of %s: %w", l, err))

@@ -127,13 +127,19 @@ func FuzzWALRecords(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := file.WriteVecAt([][]byte{walHeader(sequence), data}, 0); err != nil {
+		if _, err := file.WriteVecAt([][]byte{walHeader(sequence, 0), data}, 0); err != nil {
 			t.Fatal(err)
 		}
 		w := &walFile{name: "w", file: file, sequence: sequence}
 		bounded(t, len(data), func() {
 			at := int64(walHeaderBytes)
-			end, _, err := w.replay(func(h walHead, batch []byte) error {
+			reading := &walReplay{file: w, damaged: func(d walDamage) error {
+				at = d.next
+				if d.mended || d.head == nil && d.next <= d.at {
+					at = d.at
+				}
+				return nil
+			}, record: func(h walHead, batch []byte) error {
 				at += walHeadBytes + int64(len(batch))
 				if h.kind != walAppend {
 					return nil
@@ -142,7 +148,9 @@ func FuzzWALRecords(f *testing.F) {
 					t.Errorf("a damaged batch is replayed: %+v", h)
 				}
 				return nil
-			})
+			}}
+			_, err := reading.run()
+			end := reading.end
 			if err != nil || end != at || end > int64(walHeaderBytes+len(data)) {
 				t.Errorf("it ends at %d, %v; the records do at %d", end, err, at)
 			}
@@ -323,7 +331,8 @@ func mendWALFile(b []byte) []byte {
 	if len(b) < walHeaderBytes {
 		return b
 	}
-	return append(bytes.Clone(b[:walHeaderBytes]), mendWAL(b[walHeaderBytes:], parseWALHeader(b))...)
+	sequence, _ := parseWALHeader(b)
+	return append(bytes.Clone(b[:walHeaderBytes]), mendWAL(b[walHeaderBytes:], sequence)...)
 }
 
 // openWith opens a copy of a store in which one file has other content, and reads and appends whatever is possible.
@@ -371,7 +380,8 @@ func FuzzOpen(f *testing.F) {
 			f.Fatal(err)
 		}
 		if len(data) > walHeaderBytes {
-			data = append(data[:walHeaderBytes:walHeaderBytes], walRecords(f, parseWALHeader(data))...)
+			sequence, _ := parseWALHeader(data)
+			data = append(data[:walHeaderBytes:walHeaderBytes], walRecords(f, sequence)...)
 		}
 		damaged(data, func(b []byte) {
 			f.Add(uint8(i), b, false)
@@ -503,7 +513,7 @@ func TestDirectRecordOfMoreThanItsSegmentHas(t *testing.T) {
 	binary.BigEndian.PutUint32(large[8:], 1<<31-1) // the length it declares, of which 80 bytes are there
 	h := walHead{kind: walDirect, topic: topicA, length: 1<<31 + 11}
 	for name, data := range map[string][]byte{
-		"data/wal/00000000000000000001.wal":      (&walHead{kind: walEnd}).append(h.append(walHeader(1), 1), 1),
+		"data/wal/00000000000000000001.wal":      (&walHead{kind: walEnd}).append(h.append(walHeader(1, 0), 1), 1),
 		"data/logs/a-0/00000000000000000000.log": large,
 		"data/logs/a-0/" + metadataFile:          encodeMetadata(topicA),
 	} {

@@ -35,6 +35,8 @@ type Log struct {
 		sync.Mutex
 		config LogConfig
 		err    error // first failure, or ErrRemoved
+		// damage is set when what was synced is not what was written. Nobody reads or appends then; what was acknowledged before still goes to its segment.
+		damage error
 		// removing is set while the removal is made durable: nobody gets in, and the tail is still kept.
 		removing bool
 
@@ -122,6 +124,8 @@ func (l *Log) errLocked() error {
 		return l.mu.err
 	case l.mu.removing:
 		return fmt.Errorf("%s: %w", l, ErrRemoved)
+	case l.mu.damage != nil:
+		return l.mu.damage
 	}
 	return l.store.Err()
 }

@@ -32,7 +32,7 @@ func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 		if l.Err() != nil {
 			continue
 		}
-		if err := l.maintain(ctx, now); err != nil && first == nil {
+		if err := l.foundDamage(l.maintain(ctx, now)); err != nil && first == nil {
 			first = fmt.Errorf("maintain %s: %w", l, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,13 @@ type Span struct {
 	file   *openFile
 	at     int64
 	length int
+
+	// Of a range of a file: the log it is of, and what its batches must be.
+	log     *Log
+	next    record.Offset // none begins below
+	end     record.Offset // of what the segment holds, and where that ends in the file
+	written int64
+	epochs  epochs
 }
 
 // Len is the number of bytes WriteTo writes.
@@ -25,12 +33,12 @@ func (s *Span) Len() int { return s.length }
 // copyBuffers carry file ranges to connections.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// WriteTo writes the run to w.
+// WriteTo writes the run to w. Batches from a file are checked on the way: it stops before the end of one that is not what was written, and its log is
+// offline from then on.
 func (s *Span) WriteTo(w io.Writer) (int64, error) {
 	if s.file != nil {
-		buf := copyBuffers.Get().(*[]byte)
-		defer copyBuffers.Put(buf)
-		return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.NewSectionReader(s.file, s.at, int64(s.length))}, *buf)
+		n, err := s.writeFile(w)
+		return n, s.log.foundDamage(err)
 	}
 	var sum int64
 	for _, b := range s.memory {
@@ -41,6 +49,52 @@ func (s *Span) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	return sum, nil
+}
+
+func (s *Span) writeFile(w io.Writer) (sum int64, err error) {
+	buf := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buf)
+	check := batchCheck{name: s.file.name, at: s.at, next: s.next, end: s.end, epochs: s.epochs}
+	for sum < int64(s.length) {
+		part := (*buf)[:min(int64(len(*buf)), int64(s.length)-sum)]
+		if n, err := s.file.ReadAt(part, s.at+sum); n < len(part) {
+			return sum, fmt.Errorf("read %s at %d: %w", s.file.name, s.at+sum, err)
+		}
+		if err := check.feed(part); err != nil {
+			return sum, err
+		}
+		if sum+int64(len(part)) == int64(s.length) && check.gap {
+			if err := s.checkGap(&check); err != nil {
+				return sum, err
+			}
+		}
+		n, err := w.Write(part)
+		sum += int64(n)
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// checkGap looks behind a run whose last batch does not begin where the one in front ended. That is right where compaction took what was between, and then the
+// next one goes on behind it; otherwise its offset has decayed.
+func (s *Span) checkGap(c *batchCheck) error {
+	if c.have == len(c.head) {
+		return nil // it is cut, and nobody takes it
+	}
+	next := s.end
+	if c.at < s.written {
+		var head [8]byte
+		if _, err := s.file.ReadAt(head[:], c.at); err != nil {
+			return fmt.Errorf("read %s at %d: %w", s.file.name, c.at, err)
+		}
+		next = record.Offset(binary.BigEndian.Uint64(head[:]))
+	}
+	if next < c.next || c.at >= s.written && next != c.next {
+		return damagedAt(s.file.name, c.at, fmt.Sprintf("it goes on at offset %d behind %d", next, c.next-1))
+	}
+	return nil
 }
 
 // Memory returns the run as slices, when all of it is in memory; they are not to be changed.
@@ -84,7 +138,7 @@ func (l *Log) Read(offset record.Offset, maxBytes int, bound record.Offset, atLe
 		return l.Read(offset, maxBytes, bound, atLeastOne)
 	}
 	if err != nil {
-		return Span{}, fmt.Errorf("read %s at %d: %w", l, offset, err)
+		return Span{}, fmt.Errorf("read %s at %d: %w", l, offset, l.foundDamage(err))
 	}
 	return span, nil
 }
@@ -116,6 +170,7 @@ type place struct {
 	live     *index
 	liveFrom int64
 	end      record.Offset // of what its file holds
+	epochs   epochs
 }
 
 // placeOfLocked finds the segment whose file holds offset, or the first behind it.
@@ -142,7 +197,7 @@ func (l *Log) segmentAtLocked(offset record.Offset) int {
 
 func (l *Log) placeLockedAt(i int) place {
 	s := l.mu.segments[i]
-	p := place{segment: s, next: l.mu.segments[i+1:], written: s.written, liveFrom: s.liveFrom, end: min(s.end, l.mu.written)}
+	p := place{segment: s, next: l.mu.segments[i+1:], written: s.written, liveFrom: s.liveFrom, end: min(s.end, l.mu.written), epochs: l.mu.epochs}
 	if s.live != nil { // grows under the lock; its entries do not change
 		c := *s.live
 		p.live = &c
@@ -179,16 +234,8 @@ func (p *place) read(offset record.Offset, maxBytes int, bound record.Offset, at
 	if err != nil {
 		return Span{}, err
 	}
-	if !ok { // compaction took the segment's end: it goes on in the next
-		if len(p.next) == 0 {
-			return Span{}, nil
-		}
-		l := p.segment.log
-		next := p.next[0].base
-		if next <= offset {
-			next = offset + 1
-		}
-		return l.Read(next, maxBytes, bound, atLeastOne)
+	if !ok { // compaction keeps the last batch of a segment, and nothing is between two segments
+		return Span{}, damagedAt(p.segment.file(logSuffix), p.written, fmt.Sprintf("it ends before offset %d, and should hold all below %d", offset, p.end))
 	}
 	if head.BaseOffset() >= bound {
 		return Span{}, nil
@@ -213,7 +260,7 @@ func (p *place) read(offset record.Offset, maxBytes int, bound record.Offset, at
 	if err != nil {
 		return Span{}, err
 	}
-	return Span{file: f, at: at, length: int(length)}, nil
+	return Span{file: f, at: at, length: int(length), log: p.segment.log, next: min(offset, head.BaseOffset()), end: p.end, written: p.written, epochs: p.epochs}, nil
 }
 
 // upTo shortens a range that starts at position at, so that it ends before the batch at or behind bound.
@@ -269,7 +316,7 @@ func (l *Log) scanPart(offset, to record.Offset, fn func(record.Batch) error) (r
 		return l.scanPart(offset, to, fn)
 	}
 	if err != nil {
-		return 0, err
+		return 0, l.foundDamage(err)
 	}
 	next := offset
 	err = p.segment.batches(from, p.written, func(b record.Batch, _ int64) error {
@@ -288,7 +335,10 @@ func (l *Log) scanPart(offset, to record.Offset, fn func(record.Batch) error) (r
 	case errors.Is(err, errFound):
 		return to, nil
 	}
-	return max(next, p.end), err
+	if err == nil && next < p.end {
+		err = damagedAt(p.segment.file(logSuffix), p.written, fmt.Sprintf("it ends at offset %d, and should at %d", next, p.end))
+	}
+	return next, l.foundDamage(err)
 }
 
 func scanTail(tail []*entry, offset, to record.Offset, fn func(record.Batch) error) (record.Offset, error) {

@@ -33,7 +33,7 @@ func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 	s.mu.logs = map[logKey]*Log{}
 	s.files = newFileCache(s.opts.FS, s.opts.OpenFiles)
 	s.committer, s.flusher = newCommitter(s), newFlusher(s)
-	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}}
+	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}, aside: map[*Log]*asideFile{}}
 	if err := r.run(ctx); err != nil {
 		err = fmt.Errorf("open the log store in %s: %w", s.opts.Dir, err)
 		if s.wal != nil {
@@ -59,6 +59,8 @@ type recovery struct {
 
 	mu    sync.Mutex // while logs are opened, several at a time; guards files and out.Quarantined
 	files map[*Log][]segmentFile
+
+	aside map[*Log]*asideFile // what the write-ahead log has of damaged logs
 }
 
 func (r *recovery) run(ctx context.Context) error {
@@ -123,21 +125,40 @@ func (r *recovery) readCheckpoint() (walFrom uint64, err error) {
 func (r *recovery) finish() error {
 	s := r.store
 	s.mu.list = nil
+	if err := r.closeAside(); err != nil {
+		return err
+	}
 	for _, l := range s.Logs() {
-		if l.mu.err == nil {
+		if l.mu.damage == nil && l.mu.err == nil {
 			if err := r.cut(l, r.files[l]); err != nil {
-				l.damaged(err)
+				l.mu.err = &offlineError{fmt.Errorf("cut %s: %w", l, err)}
 			}
 		}
-		if l.mu.err != nil {
-			r.out.Offline = append(r.out.Offline, fmt.Errorf("%s: %w", l, l.mu.err))
-			s.opts.Logger.Error("a partition is damaged and does not serve", "log", l.String(), "error", l.mu.err)
+		if err := l.errLocked(); err != nil {
+			r.out.Offline = append(r.out.Offline, err)
+			s.opts.Logger.Error("a partition does not serve", "log", l.String(), "error", err)
 		} else if l.mu.end > 0 {
 			r.out.Logs++
+		}
+		if l.mu.damage != nil && l.mu.err == nil {
+			if err := r.keepDamage(l); err != nil {
+				return err
+			}
 		}
 	}
 	r.files = nil
 	return nil
+}
+
+// keepDamage notes the damage of a log whose state is whole up to there, before the write-ahead log that shows it is used again.
+func (r *recovery) keepDamage(l *Log) error {
+	if err := l.prepareDir(); err != nil {
+		return err
+	}
+	if err := l.markDamaged(errors.Unwrap(l.mu.damage)); err != nil {
+		return err
+	}
+	return l.enter()
 }
 
 // found keeps which files a log has, for cut.
@@ -185,11 +206,4 @@ func (r *recovery) truncate(seg *segment) error {
 		err = f.Truncate(seg.written)
 	}
 	return errors.Join(err, f.release())
-}
-
-// damaged notes a log that cannot serve; all others do. Its topic may still turn out to be removed, so it is told at the end.
-func (l *Log) damaged(err error) {
-	if l.mu.err == nil {
-		l.mu.err = &offlineError{err}
-	}
 }

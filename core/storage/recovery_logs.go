@@ -37,7 +37,7 @@ func (r *recovery) openLogs() error {
 		}
 		l := newLog(s, key.topic, topic, key.partition, config)
 		l.kept = &row
-		l.damaged(fmt.Errorf("%w: its directory %s is missing, it had records up to offset %d", ErrCorrupt, l.dir, row.recovered-1))
+		l.closed(fmt.Errorf("%w: its directory %s is missing, it had records up to offset %d", ErrCorrupt, l.dir, row.recovered-1))
 		s.mu.logs[key] = l
 	}
 	return nil
@@ -66,7 +66,7 @@ func (r *recovery) openLog(name string) error {
 	s.mu.logs[logKey{id, partition}] = l
 	s.mu.Unlock()
 	if err := l.openSegments(r); err != nil {
-		l.damaged(err)
+		l.closed(err)
 	}
 	return nil
 }
@@ -150,6 +150,9 @@ func (l *Log) openSegments(r *recovery) error {
 				return err
 			}
 		}
+	}
+	if err := l.readDamage(names); err != nil {
+		return err
 	}
 	slices.SortFunc(files, func(a, b segmentFile) int { return cmp.Compare(a.base, b.base) })
 	r.found(l, files)

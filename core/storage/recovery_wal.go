@@ -5,20 +5,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
 )
 
 // replay applies the write-ahead log.
 func (r *recovery) replay(ctx context.Context, walFrom uint64) error {
 	w := r.store.wal
+	if err := r.adoptTorn(walFrom); err != nil {
+		return err
+	}
 	needed := slices.IndexFunc(w.mu.full, func(f *walFile) bool { return f.sequence >= walFrom })
 	if needed < 0 {
 		needed = len(w.mu.full)
 	}
 	w.mu.free = append(w.mu.free, w.mu.full[:needed]...)
 	w.mu.full = w.mu.full[needed:]
+	durable := r.store.opts.Flush == FlushDurable
 	for i, f := range w.mu.full {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -26,32 +32,113 @@ func (r *recovery) replay(ctx context.Context, walFrom uint64) error {
 		if i > 0 && f.sequence != w.mu.full[i-1].sequence+1 {
 			return fmt.Errorf("write-ahead log file %d is missing; restore it, or restore the whole folder from a backup", w.mu.full[i-1].sequence+1)
 		}
-		end, ended, err := f.replay(func(h walHead, batch []byte) error { return r.apply(f.sequence, h, batch) })
+		until := int64(0)
+		if i+1 < len(w.mu.full) {
+			until = w.mu.full[i+1].previous
+		}
+		reading := &walReplay{file: f, until: until,
+			record:  func(h walHead, batch []byte) error { return r.apply(f.sequence, h, batch) },
+			damaged: func(d walDamage) error { return r.damagedRecord(f, d) }}
+		ended, err := reading.run()
 		if err != nil {
 			return fmt.Errorf("replay write-ahead log file %s: %w", f.name, err)
 		}
-		if !ended && i < len(w.mu.full)-1 && r.store.opts.Flush == FlushDurable && !r.onlyTorn(w.mu.full[i+1:]) {
-			return fmt.Errorf("%w: write-ahead log file %s is damaged at byte %d; restore it, or restore the whole folder from a backup", ErrCorrupt, f.name, end)
-		}
-		f.size = end
+		f.size = reading.end
 		if !ended { // what is torn behind its end is over; the next crash must find a file that is whole
-			if err := f.end(r.store.opts.Flush == FlushDurable); err != nil {
+			if err := f.end(durable); err != nil {
 				return err
 			}
+		}
+		if w.previous = 0; durable || ended && until > 0 {
+			w.previous = f.size
 		}
 	}
 	return nil
 }
 
-// onlyTorn tells whether the files hold no record: the crash came when the first of them was begun, before the end of the file in front was synced.
-func (r *recovery) onlyTorn(files []*walFile) bool {
-	for _, f := range files {
-		some := errors.New("a record")
-		if _, ended, err := f.replay(func(walHead, []byte) error { return some }); ended || err != nil {
-			return false
+// adoptTorn takes back the files whose header decayed: they hold records of a sequence that is missing, or of the next one.
+func (r *recovery) adoptTorn(walFrom uint64) error {
+	w := r.store.wal
+	for _, sequence := range missingSequences(w.mu.full, walFrom) {
+		for i, f := range w.mu.free {
+			if !f.torn {
+				continue
+			}
+			f.sequence = sequence
+			there, err := f.any()
+			if err != nil {
+				return err
+			}
+			if !there {
+				f.sequence = 0
+				continue
+			}
+			r.store.opts.Logger.Warn("the header of a write-ahead log file is damaged; what is in it tells its place", "file", path.Join(w.dir, f.name), "sequence", sequence)
+			w.mu.free = slices.Delete(w.mu.free, i, i+1)
+			w.mu.full = append(w.mu.full, f)
+			w.mu.nextSequence = max(w.mu.nextSequence, sequence+1)
+			break
 		}
 	}
-	return true
+	slices.SortFunc(w.mu.full, bySequence)
+	return nil
+}
+
+// missingSequences are those from walFrom on that the files leave out, and the next one.
+func missingSequences(full []*walFile, walFrom uint64) []uint64 {
+	var missing []uint64
+	next := walFrom
+	for _, f := range full {
+		if f.sequence < walFrom {
+			continue
+		}
+		for ; next < f.sequence; next++ {
+			if missing = append(missing, next); len(missing) > len(full)+1 { // more than decay explains
+				return missing
+			}
+		}
+		next = f.sequence + 1
+	}
+	return append(missing, next)
+}
+
+// damagedRecord takes the partition offline whose batch was damaged in the write-ahead log. Where it cannot be told whose it was, any partition may
+// have lost what was acknowledged, so none may serve.
+func (r *recovery) damagedRecord(f *walFile, d walDamage) error {
+	name := path.Join(r.store.wal.dir, f.name)
+	switch {
+	case d.mended:
+		r.store.opts.Logger.Warn("a flipped bit in the write-ahead log was mended", "file", name, "position", d.at)
+		return nil
+	case d.head == nil:
+		return fmt.Errorf("%w: it is damaged from byte %d to %d, and it cannot be told which partitions have lost records there; restore the folder from a "+
+			"backup, or see what is left with: milldam log verify %s", ErrCorrupt, d.at, d.next, name)
+	}
+	l := r.logOf(*d.head)
+	if l == nil || d.head.offset < l.mu.end {
+		return nil
+	}
+	l.damaged(fmt.Errorf("%w: write-ahead log file %s, byte %d: the batch at offset %d is damaged", ErrCorrupt, name, d.at, d.head.offset))
+	return nil
+}
+
+// logOf returns the log that a record is of, nil when its topic is gone.
+func (r *recovery) logOf(h walHead) *Log {
+	s := r.store
+	if r.removed[h.topic] {
+		return nil
+	}
+	key := logKey{h.topic, h.partition}
+	if l := s.mu.logs[key]; l != nil {
+		return l
+	}
+	topic, config, known := s.opts.Topic(h.topic)
+	if !known {
+		return nil
+	}
+	l := newLog(s, h.topic, topic, h.partition, config)
+	s.mu.logs[key] = l
+	return l
 }
 
 // apply applies one record. Everything it may meet twice it skips the second time.
@@ -61,20 +148,12 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 	if h.kind == walRemove {
 		return r.removeTopic(h.topic)
 	}
-	if r.removed[h.topic] {
-		return nil
-	}
-	topic, config, known := s.opts.Topic(h.topic)
-	if !known {
-		return nil
-	}
-	l := s.mu.logs[logKey{h.topic, h.partition}]
+	l := r.logOf(h)
 	if l == nil {
-		l = newLog(s, h.topic, topic, h.partition, config)
-		s.mu.logs[logKey{h.topic, h.partition}] = l
-	}
-	if l.mu.err != nil {
 		return nil
+	}
+	if l.mu.err != nil || l.mu.damage != nil {
+		return r.setAside(l, h, batch)
 	}
 	if h.kind == walLogStart {
 		if h.offset <= l.mu.end {
@@ -87,9 +166,60 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 	}
 	if err := r.add(l, sequence, h, batch); err != nil {
 		l.damaged(fmt.Errorf("replay offset %d: %w", h.offset, err))
+		return r.setAside(l, h, batch)
 	}
 	if s.tailBytes.Load() > s.opts.TailBytes {
 		return s.flushTails(s.Logs())
+	}
+	return nil
+}
+
+// setAside keeps what the write-ahead log has of a damaged partition beside its segments: the log itself is used again.
+func (r *recovery) setAside(l *Log, h walHead, batch []byte) error {
+	known := l.mu.end
+	if l.kept != nil {
+		known = l.kept.recovered
+	}
+	if h.kind != walAppend || h.offset < known {
+		return nil
+	}
+	fsys := r.store.opts.FS
+	f := r.aside[l]
+	if f == nil {
+		name := path.Join(l.dir, offsetName(h.offset)+asideSuffix)
+		if there, err := vfs.Exists(fsys, name); there || err != nil {
+			return err // an earlier recovery kept it
+		}
+		if err := l.prepareDir(); err != nil {
+			return err
+		}
+		file, err := fsys.Create(name)
+		if err != nil {
+			return err
+		}
+		f = &asideFile{File: file}
+		r.aside[l] = f
+	}
+	_, err := f.WriteAt(batch, f.size)
+	f.size += int64(len(batch))
+	return err
+}
+
+// asideFile holds batches of a damaged partition that its log cannot have.
+type asideFile struct {
+	vfs.File
+	size int64
+}
+
+// closeAside makes what was set aside durable.
+func (r *recovery) closeAside() error {
+	for l, f := range r.aside {
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if err := l.enter(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -148,6 +278,12 @@ func (r *recovery) removeTopic(id record.TopicID) error {
 	for key, l := range s.mu.logs {
 		if key.topic != id {
 			continue
+		}
+		if f := r.aside[l]; f != nil {
+			delete(r.aside, l)
+			if err := f.Close(); err != nil {
+				return err
+			}
 		}
 		l.dropTail(ErrRemoved)
 		delete(s.mu.logs, key)

@@ -176,11 +176,23 @@ func (s *segment) scan(start, size int64, fn func(b record.Batch, at int64) erro
 	if err != nil {
 		return err
 	}
-	err = scanFile(f, start, size, fn)
-	if err != nil {
-		err = fmt.Errorf("segment %d of %s: %w", s.base, s.log, err)
+	err = scanFile(f, start, size, s.rising(fn))
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%s: %w", f.name, err)
 	}
 	return errors.Join(err, f.release())
+}
+
+// rising lets through the batches whose offsets rise, which is all that can be told of them without the checksum.
+func (s *segment) rising(fn func(b record.Batch, at int64) error) func(b record.Batch, at int64) error {
+	next := s.base
+	return func(b record.Batch, at int64) error {
+		if b.BaseOffset() < next || b.LastOffset() < b.BaseOffset() {
+			return fmt.Errorf("%w at position %d: it has offsets %d to %d, the one in front ends at %d", ErrCorrupt, at, b.BaseOffset(), b.LastOffset(), next-1)
+		}
+		next = b.NextOffset()
+		return fn(b, at)
+	}
 }
 
 func scanFile(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {
@@ -211,7 +223,11 @@ func (s *segment) batches(start, size int64, fn func(b record.Batch, at int64) e
 	if err != nil {
 		return err
 	}
-	return errors.Join(batchesOf(f, start, size, fn), f.release())
+	err = batchesOf(f, start, size, s.rising(fn))
+	if errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%s: %w", f.name, err)
+	}
+	return errors.Join(err, f.release())
 }
 
 func batchesOf(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {

@@ -616,7 +616,7 @@ func TestDamagedSegmentTakesOnlyItsPartitionOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, r := openRecovered(t, fs, known)
-	if len(r.Offline) != 1 || !strings.Contains(r.Offline[0].Error(), "a-0: ") {
+	if len(r.Offline) != 1 || !strings.Contains(r.Offline[0].Error(), "a-0 is damaged") {
 		t.Errorf("recovery: %+v", r)
 	}
 	if _, err := appendSync(again.Log(topicA, 0), plain(t, "v")); !errors.Is(err, ErrOffline) || !errors.Is(err, ErrCorrupt) {

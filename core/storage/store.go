@@ -297,7 +297,7 @@ func (s *Store) finish() error {
 			if err := l.flushTail(nil); err != nil {
 				return nil // this log is offline, and said so
 			}
-			if err := l.writeActiveIndex(); err != nil {
+			if err := l.foundDamage(l.writeActiveIndex()); err != nil && !errors.Is(err, ErrDamaged) {
 				return fmt.Errorf("close %s: %w", l, err)
 			}
 			return nil

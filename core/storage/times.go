@@ -33,7 +33,7 @@ func (l *Log) OffsetForTime(ts int64) (found Timed, ok bool, err error) {
 		}
 		first, skip, err := p.seekTime(ts)
 		if err != nil {
-			return Timed{}, false, err
+			return Timed{}, false, l.foundDamage(err)
 		}
 		if !skip {
 			if found, ok, err := l.firstAtOrAfter(ts, max(from, first), min(p.end, committed)); ok || err != nil {

@@ -34,17 +34,19 @@ type walHead struct {
 	segment   record.Offset // base offset of the batch's segment
 	position  int64         // of a direct batch in its segment
 	length    uint32        // bytes of the batch
+	epoch     record.LeaderEpoch
+	synced    uint32 // the file was synced up to here before this record was written
 }
 
-// Layout of a record: checksum 4, kind 1, topic 16, partition 4, offset 8, segment 8, position 8, length 4, then the batch. The
-// checksum covers the head behind it, and starts from the file's sequence number, so that what a reused file still holds of its former life
-// is no record of the new one. The batch has its own checksum.
+// Layout of a record: checksum 4, kind 1, topic 16, partition 4, offset 8, segment 8, position 8, length 4, leader epoch 4, synced 4, then the
+// batch. The checksum covers the head behind it, and starts from the file's sequence number, so that what a reused file still holds of its former
+// life is no record of the new one. The batch has its own checksum, which covers neither its offset nor its leader epoch.
 const (
 	walCRCBytes  = 4
-	walHeadBytes = walCRCBytes + 1 + 16 + 4 + 8 + 8 + 8 + 4
+	walHeadBytes = walCRCBytes + 1 + 16 + 4 + 8 + 8 + 8 + 4 + 4 + 4
 )
 
-// Layout of a file's header: magic 8, sequence 8, checksum of both 4, padding.
+// Layout of a file's header: magic 8, sequence 8, end of the file in front 8, checksum of the three 4, padding.
 const (
 	walHeaderBytes = 512
 	walMagic       = "milldamW"
@@ -62,6 +64,8 @@ func (h *walHead) append(dst []byte, sequence uint64) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.segment))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.position))
 	dst = binary.BigEndian.AppendUint32(dst, h.length)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(h.epoch))
+	dst = binary.BigEndian.AppendUint32(dst, h.synced)
 	binary.BigEndian.PutUint32(dst[at:], walChecksum(dst[at+walCRCBytes:], sequence))
 	return dst
 }
@@ -85,6 +89,8 @@ func parseWALHead(b []byte, sequence uint64) (h walHead, ok bool) {
 	h.segment = record.Offset(binary.BigEndian.Uint64(b[29:]))
 	h.position = int64(binary.BigEndian.Uint64(b[37:]))
 	h.length = binary.BigEndian.Uint32(b[45:])
+	h.epoch = record.LeaderEpoch(binary.BigEndian.Uint32(b[49:]))
+	h.synced = binary.BigEndian.Uint32(b[53:])
 	return h, h.kind >= walAppend && h.kind <= walEnd
 }
 
@@ -93,23 +99,26 @@ type walFile struct {
 	name     string
 	file     vfs.File
 	sequence uint64
+	previous int64 // where the file in front of it ended, synced, when this one was begun; 0 when that is not known
+	torn     bool  // there is something where its header should be, and it is no header
 	size     int64 // written, header included
 	made     int64 // of the file's blocks: writes below it are cheap to sync, beyond it the file grows
 }
 
-func walHeader(sequence uint64) []byte {
+func walHeader(sequence uint64, previous int64) []byte {
 	b := make([]byte, 0, walHeaderBytes)
 	b = binary.BigEndian.AppendUint64(append(b, walMagic...), sequence)
+	b = binary.BigEndian.AppendUint64(b, uint64(previous))
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	return append(b, make([]byte, walHeaderBytes-len(b))...)
 }
 
-// parseWALHeader returns the sequence of a file; 0 of one that was never begun.
-func parseWALHeader(b []byte) uint64 {
-	if len(b) < 20 || string(b[:8]) != walMagic || binary.BigEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
-		return 0
+// parseWALHeader returns the sequence of a file, and where the one in front ended; 0 of one that was never begun.
+func parseWALHeader(b []byte) (sequence uint64, previous int64) {
+	if len(b) < 28 || string(b[:8]) != walMagic || binary.BigEndian.Uint32(b[24:]) != crc32.Checksum(b[:24], castagnoli) {
+		return 0, 0
 	}
-	return binary.BigEndian.Uint64(b[8:])
+	return binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:]))
 }
 
 // zeroChunk is what files are pre-written with, a part at a time.
@@ -150,11 +159,11 @@ func walNumber(name string) (uint64, bool) {
 	return n, err == nil
 }
 
-// begin makes the file the log's newest. The header becomes durable with the first round that is written to it: the records' checksums
-// depend on it, so a lost header loses nothing that was acknowledged.
-func (f *walFile) begin(sequence uint64) error {
-	f.sequence, f.size = sequence, walHeaderBytes
-	_, err := f.file.WriteAt(walHeader(sequence), 0)
+// begin makes the file the log's newest; previous is where the one in front of it ends, if that is synced. The header becomes durable with the first
+// round that is written to it: the records' checksums depend on it, so a lost header loses nothing that was acknowledged.
+func (f *walFile) begin(sequence uint64, previous int64) error {
+	f.sequence, f.previous, f.size = sequence, previous, walHeaderBytes
+	_, err := f.file.WriteAt(walHeader(sequence, previous), 0)
 	return err
 }
 
@@ -164,50 +173,13 @@ func (f *walFile) grows() bool { return f.size >= f.made }
 // end writes that no record follows; with sync that is durable.
 func (f *walFile) end(sync bool) error {
 	h := walHead{kind: walEnd}
+	if sync {
+		h.synced = uint32(f.size)
+	}
 	if _, err := f.file.WriteAt(h.append(nil, f.sequence), f.size); err != nil || !sync {
 		return err
 	}
 	return f.file.Sync()
-}
-
-// replay calls fn for each record of the file with the batch of an append. It returns the position behind the last, and whether the file was
-// ended, that is, all its records are there.
-func (f *walFile) replay(fn func(h walHead, batch []byte) error) (end int64, ended bool, err error) {
-	size, err := f.file.Size()
-	if err != nil {
-		return 0, false, err
-	}
-	r := &windowReader{file: f.file, size: size}
-	at := int64(walHeaderBytes)
-	for {
-		head, err := r.read(at, walHeadBytes)
-		if err != nil {
-			return at, false, err
-		}
-		h, ok := parseWALHead(head, f.sequence)
-		switch {
-		case !ok:
-			return at, false, nil
-		case h.kind == walEnd:
-			return at, true, nil
-		}
-		next := at + walHeadBytes
-		var batch []byte
-		if h.kind == walAppend {
-			if batch, err = r.read(next, int(h.length)); err != nil {
-				return at, false, err
-			}
-			// Torn, the head came to the disk before its batch; or decayed: a batch's own checksum does not cover its offset.
-			if b := record.Batch(batch); b.Verify() != nil || b.BaseOffset() != h.offset {
-				return at, false, nil
-			}
-			next += int64(h.length)
-		}
-		if err := fn(h, batch); err != nil {
-			return at, false, err
-		}
-		at = next
-	}
 }
 
 // windowReader reads a file forwards through one buffer.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -19,8 +20,9 @@ type wal struct {
 	fileBytes int64
 	keep      int
 
-	active *walFile   // the committer's
-	ended  []*walFile // the committer's: full, but their round is not advanced yet
+	active   *walFile   // the committer's
+	previous int64      // where the file in front of the next one ends, if that is synced
+	ended    []*walFile // the committer's: full, but their round is not advanced yet
 
 	mu struct {
 		sync.Mutex
@@ -57,7 +59,9 @@ func openWAL(o Options) (*wal, error) {
 		if err != nil {
 			return nil, errors.Join(err, f.Close(), w.close())
 		}
-		file := &walFile{name: name, file: f, sequence: parseWALHeader(header[:n]), made: size}
+		file := &walFile{name: name, file: f, made: size}
+		file.sequence, file.previous = parseWALHeader(header[:n])
+		file.torn = file.sequence == 0 && bytes.ContainsFunc(header[:n], func(r rune) bool { return r != 0 })
 		if file.sequence == 0 {
 			w.mu.free = append(w.mu.free, file)
 		} else {
@@ -67,9 +71,11 @@ func openWAL(o Options) (*wal, error) {
 		w.mu.nextNumber = max(w.mu.nextNumber, number+1)
 		w.mu.nextSequence = max(w.mu.nextSequence, file.sequence+1)
 	}
-	slices.SortFunc(w.mu.full, func(a, b *walFile) int { return cmp.Compare(a.sequence, b.sequence) })
+	slices.SortFunc(w.mu.full, bySequence)
 	return w, nil
 }
+
+func bySequence(a, b *walFile) int { return cmp.Compare(a.sequence, b.sequence) }
 
 // next makes another file the active one: a free one, or a new one that grows as it is written, so that the committer never waits for a file
 // to be pre-written. sync makes the end of the old file durable first.
@@ -77,6 +83,9 @@ func (w *wal) next(sync bool) error {
 	if w.active != nil {
 		if err := w.active.end(sync); err != nil {
 			return err
+		}
+		if w.previous = 0; sync {
+			w.previous = w.active.size
 		}
 		w.ended = append(w.ended, w.active)
 		w.active = nil
@@ -96,7 +105,7 @@ func (w *wal) next(sync bool) error {
 		}
 	}
 	w.active = file
-	return file.begin(sequence)
+	return file.begin(sequence, w.previous)
 }
 
 // hasFree tells whether next has a file that is there.

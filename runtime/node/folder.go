@@ -16,8 +16,8 @@ import (
 	"github.com/milldam/milldam/core/vfs"
 )
 
-// formatVersion is the version of the data folder's layout.
-const formatVersion = 1
+// formatVersion is the version of the data folder's layout. Version 1 was of development builds, and its write-ahead log cannot be read any more.
+const formatVersion = 2
 
 // openFolder makes the data folder where it is missing, takes its lock and checks its format.
 func openFolder(fsys vfs.FS, dir string, names Names) (lock io.Closer, err error) {
@@ -55,6 +55,9 @@ func checkFormat(fsys vfs.FS, dir string) error {
 	}
 	if version > formatVersion {
 		return fmt.Errorf("the data folder %s has format %d, this milldam knows %d: run the newer one that wrote it", dir, version, formatVersion)
+	}
+	if version < formatVersion {
+		return fmt.Errorf("the data folder %s has format %d of a development build, this milldam knows %d: choose another folder with --dir, or remove this one", dir, version, formatVersion)
 	}
 	return nil
 }

@@ -107,7 +107,8 @@ func TestFoldersThatAreNotOurs(t *testing.T) {
 		format string
 		want   []string
 	}{
-		"newer":   {"2\n", []string{"format 2", "knows 1", "newer"}},
+		"newer":   {"3\n", []string{"format 3", "knows 2", "newer"}},
+		"older":   {"1\n", []string{"format 1", "knows 2", "--dir"}},
 		"nothing": {"hello", []string{"hello", "data folder of milldam"}},
 	} {
 		t.Run(name, func(t *testing.T) {
