@@ -16,40 +16,73 @@ import (
 // purgeInterval is the time between two purges of repartition topics.
 const purgeInterval = time.Second
 
+const (
+	// commitShare is the share of its time, one part in so many, that a lane spends on commits when no interval is set, as long as that lies
+	// between the shortest and the longest interval.
+	commitShare       = 10
+	minCommitInterval = 20 * time.Millisecond
+	maxCommitInterval = 200 * time.Millisecond
+)
+
 func (l *lane) dirty() bool {
 	return slices.ContainsFunc(l.tasks, func(t *task) bool { return t.dirty })
 }
 
-func (l *lane) commitDue() bool {
-	return time.Since(l.commits) >= l.w.options.CommitInterval && l.dirty()
+// interval is the time between two commits.
+func (l *lane) interval() time.Duration {
+	if set := l.w.options.CommitInterval; set > 0 {
+		return set
+	}
+	return min(max(commitShare*l.took, minCommitInterval), maxCommitInterval)
 }
 
-// commit makes durable what the tasks did, in the order that loses nothing: outputs and changes of state are acknowledged first,
-// then the offsets are committed, and only then the state that is no longer needed may go.
-func (l *lane) commit(ctx context.Context) error {
+func (l *lane) commitDue() bool {
+	due := time.Since(l.commits) >= l.interval() || l.txn != nil && l.txn.full()
+	return due && l.dirty()
+}
+
+// commit makes durable what the tasks did, and reports false when that has to be tried again. In a transaction all of it becomes so at
+// once. Without, it does in the order that loses nothing: outputs and changes of state are acknowledged first, then the offsets are
+// committed, and only then the state that is no longer needed may go.
+func (l *lane) commit(ctx context.Context) (bool, error) {
 	l.commits = time.Now()
 	var dirty []*task
 	for _, t := range l.tasks {
 		if t.dirty {
 			dirty = append(dirty, t)
 			if err := t.flush(); err != nil {
-				return err
+				return false, err
 			}
-			l.produce(ctx, t)
+			if err := l.produce(ctx, t); err != nil {
+				return false, err
+			}
 		}
 	}
-	if err := l.waitAcknowledged(ctx); err != nil || len(dirty) == 0 {
-		return err
+	if len(dirty) == 0 {
+		return true, nil
 	}
-	committed, err := l.commitOffsets(ctx, dirty)
+	committed, err := l.commitTasks(ctx, dirty)
 	if err != nil || !committed {
-		return err
+		return false, err
 	}
+	l.took = time.Since(l.commits)
 	l.w.metrics.Commits.Add(1)
 	for _, t := range dirty {
 		t.committed()
 	}
-	return l.purge(ctx)
+	return true, l.purge(ctx)
+}
+
+// commitTasks commits the offsets of tasks behind what they wrote. Where they wrote nothing, the offsets alone need no transaction: they
+// become durable all or none, and a worker that lost its partitions is refused by the group.
+func (l *lane) commitTasks(ctx context.Context, dirty []*task) (bool, error) {
+	if l.txn != nil && l.txn.open {
+		return l.txn.commit(ctx, dirty)
+	}
+	if err := l.waitAcknowledged(ctx); err != nil {
+		return false, err
+	}
+	return l.commitOffsets(ctx, dirty)
 }
 
 // passingCommit are the errors of a commit in the middle of a rebalance: the tasks either stay, and commit next time, or are about
@@ -62,38 +95,54 @@ func passes(err error) bool {
 	return !errors.As(err, &refused) || refused.Retriable || slices.ContainsFunc(passingCommit, func(p error) bool { return errors.Is(err, p) })
 }
 
-// commitOffsets commits the positions of tasks. It reports false when it has to be tried again.
-func (l *lane) commitOffsets(ctx context.Context, tasks []*task) (bool, error) {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	metadata := map[Source]string{}
+// marksOf are the positions of tasks.
+func marksOf(tasks []*task) (map[Source]mark, error) {
+	all := map[Source]mark{}
 	for _, t := range tasks {
 		marks, err := t.marks()
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		for in, m := range marks {
-			if offsets[in.source.Topic] == nil {
-				offsets[in.source.Topic] = map[int32]kgo.EpochOffset{}
-			}
-			offsets[in.source.Topic][in.source.Partition] = kgo.EpochOffset{Epoch: -1, Offset: m.offset}
-			metadata[*in.source] = m.metadata
+			all[*in.source] = m
 		}
+	}
+	return all, nil
+}
+
+// commitOffsets commits the positions of tasks. It reports false when it has to be tried again.
+func (l *lane) commitOffsets(ctx context.Context, tasks []*task) (bool, error) {
+	marks, err := marksOf(tasks)
+	if err != nil {
+		return false, err
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for source, m := range marks {
+		if offsets[source.Topic] == nil {
+			offsets[source.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[source.Topic][source.Partition] = kgo.EpochOffset{Epoch: -1, Offset: m.offset}
 	}
 	ctx = kgo.PreCommitFnContext(ctx, func(r *kmsg.OffsetCommitRequest) error {
 		for i := range r.Topics {
 			for j := range r.Topics[i].Partitions {
 				p := &r.Topics[i].Partitions[j]
 				// Without metadata of ours the client would put its own there.
-				m := metadata[Source{r.Topics[i].Topic, p.Partition}]
+				m := marks[Source{r.Topics[i].Topic, p.Partition}].metadata
 				p.Metadata = &m
 			}
 		}
 		return nil
 	})
 	var failed error
-	l.w.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	l.m.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		failed = errors.Join(err, commitError(resp))
 	})
+	return l.commitAnswer(ctx, failed)
+}
+
+// commitAnswer sorts out the answer to a commit of offsets: done, to be tried again, or refused for good.
+func (l *lane) commitAnswer(ctx context.Context, failed error) (bool, error) {
 	switch {
 	case failed == nil:
 		return true, nil

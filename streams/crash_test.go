@@ -3,6 +3,8 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,66 +24,119 @@ func crashing() *Topology {
 	return top
 }
 
-// TestACrashAtAnyStepNeverLowersACount lets the process die before each single thing that is made durable - a record of an
-// output, a change, a repartition record, the offsets - and go on from what there is.
-func TestACrashAtAnyStepNeverLowersACount(t *testing.T) {
-	var messages []Message
-	truth := map[string]int{}
+// crashTest sends what is to be counted to crashing.
+type crashTest struct {
+	messages []Message
+	truth    map[string]int // windows
+}
+
+func newCrashTest() crashTest {
+	c := crashTest{truth: map[string]int{}}
 	for i := range 60 {
 		at := int64(i * 10)
 		value := fmt.Sprintf("v%d", i%3)
-		messages = append(messages, Message{Key: fmt.Appendf(nil, "k%d", i%5), Value: []byte(value), Time: time.UnixMilli(at)})
-		truth[fmt.Sprintf("%s@%d", value, at/100*100)]++
+		c.messages = append(c.messages, Message{Key: fmt.Appendf(nil, "k%d", i%5), Value: []byte(value), Time: time.UnixMilli(at)})
+		c.truth[fmt.Sprintf("%s@%d", value, at/100*100)]++
 	}
-	for n, crashed := 0, true; crashed; n++ {
-		s, err := Simulate(crashing(), SimulationOptions{Partitions: map[string]int32{"in": 2}})
+	return c
+}
+
+// run lets the process die before step n that makes something durable, and once more on the way back, and go on from what there is. It
+// reports whether it came to step n, and the counts that were sent of each window.
+func (c crashTest) run(t *testing.T, n int, delivery Delivery) (crashed bool, s *Simulation, counts map[string][]int) {
+	t.Helper()
+	s, err := Simulate(crashing(), SimulationOptions{Partitions: map[string]int32{"in": 2}, Delivery: delivery})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.spare = n
+	alive := func(err error) {
+		t.Helper()
+		if errors.Is(err, errCrashed) {
+			crashed = true
+			s.spare = n % 7 // the way back from a crash is cut as well
+			if err = errors.Join(s.Restart(), s.run()); errors.Is(err, errCrashed) {
+				s.spare = -1
+				err = errors.Join(s.Restart(), s.run())
+			}
+			s.spare = -1
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.spare, crashed = n, false
-		alive := func(err error) {
-			t.Helper()
-			if errors.Is(err, errCrashed) {
-				crashed = true
-				s.spare = n % 7 // the way back from a crash is cut as well
-				if err = errors.Join(s.Restart(), s.run()); errors.Is(err, errCrashed) {
-					s.spare = -1
-					err = errors.Join(s.Restart(), s.run())
-				}
-				s.spare = -1
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+	}
+	for i := 0; i < len(c.messages); i += 7 {
+		alive(s.Send("in", c.messages[i:min(i+7, len(c.messages))]...))
+	}
+	alive(s.Advance(time.Second))
+	s.spare = -1
+	alive(s.Advance(time.Second))
+	counts = map[string][]int{}
+	for _, m := range s.Read("final") {
+		window, count, _ := strings.Cut(string(m.Value), "=")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for i := 0; i < len(messages); i += 7 {
-			alive(s.Send("in", messages[i:min(i+7, len(messages))]...))
-		}
-		alive(s.Advance(time.Second))
-		s.spare = -1
-		alive(s.Advance(time.Second))
+		counts[window] = append(counts[window], n)
+	}
+	return crashed, s, counts
+}
 
-		seen := map[string]bool{}
-		for _, m := range s.Read("final") {
-			window, count, _ := strings.Cut(string(m.Value), "=")
-			var got int
-			if _, err := fmt.Sscan(count, &got); err != nil {
-				t.Fatal(err)
-			}
-			seen[window] = true
-			if got < truth[window] {
-				t.Fatalf("crash before step %d: %s was sent with %d, it is %d", n, window, got, truth[window])
-			}
-		}
-		for window, count := range truth {
-			if !seen[window] {
-				t.Fatalf("crash before step %d: %s=%d was never sent", n, window, count)
+// TestACrashAtAnyStepNeverLowersACount lets the process die before each single thing that is made durable - a record of an
+// output, a change, a repartition record, the offsets.
+func TestACrashAtAnyStepNeverLowersACount(t *testing.T) {
+	test := newCrashTest()
+	for n, crashed := 0, true; crashed; n++ {
+		var s *Simulation
+		var counts map[string][]int
+		crashed, s, counts = test.run(t, n, AtLeastOnce)
+		for window, want := range test.truth {
+			if len(counts[window]) == 0 || slices.Min(counts[window]) < want {
+				t.Fatalf("crash before step %d: %s was sent with %d, it is %d", n, window, counts[window], want)
 			}
 		}
 		// Without a crash each is exact, and sent once.
-		if !crashed && (len(s.Read("final")) != len(truth) || len(s.Read("late")) > 0) {
-			t.Errorf("without a crash: %d values, want %d; %d late", len(s.Read("final")), len(truth), len(s.Read("late")))
+		if !crashed && (len(s.Read("final")) != len(test.truth) || len(s.Read("late")) > 0) {
+			t.Errorf("without a crash: %d values, want %d; %d late", len(s.Read("final")), len(test.truth), len(s.Read("late")))
 		}
+	}
+}
+
+// TestACrashAtAnyStepOfATransactionChangesNothing is the same with transactions: before each record in them, the offsets, and the end.
+// Whoever reads what is committed sees what would be there without a crash, and so does the changelog.
+func TestACrashAtAnyStepOfATransactionChangesNothing(t *testing.T) {
+	test := newCrashTest()
+	aborts := 0
+	for n, crashed := 0, true; crashed; n++ {
+		var s *Simulation
+		var counts map[string][]int
+		crashed, s, counts = test.run(t, n, ExactlyOnce)
+		for window, want := range test.truth {
+			if !slices.Equal(counts[window], []int{want}) {
+				t.Fatalf("crash before step %d: %s was sent with %d, want it once with %d", n, window, counts[window], want)
+			}
+		}
+		if len(counts) != len(test.truth) || len(s.Read("late")) > 0 {
+			t.Fatalf("crash before step %d: %d windows, want %d; %d late", n, len(counts), len(test.truth), len(s.Read("late")))
+		}
+		left := map[string]bool{}
+		for _, m := range s.Read("simulation-counts-changelog") {
+			left[string(m.Key)] = m.Value != nil
+		}
+		for key, there := range left {
+			if there {
+				t.Fatalf("crash before step %d: the closed window %q is still in the changelog", n, key)
+			}
+		}
+		for _, logs := range s.logs {
+			for _, log := range logs {
+				aborts += len(log.aborted)
+			}
+		}
+	}
+	if aborts == 0 {
+		t.Error("no record was in an aborted transaction")
 	}
 }
 

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -51,8 +52,17 @@ func (in *input) atEnd() bool { return len(in.queue) == 0 && in.fetched >= in.en
 // restoring reports whether a table is not yet read to the end it had at start.
 func (in *input) restoring() bool { return in.isTable() && in.position < in.restore }
 
+// markerTime is the time given to the markers of transactions, which have that of the wall clock: they are passed over at once, and do not
+// hold back the records behind them until other inputs have come so far.
+var markerTime = time.UnixMilli(-1 << 50)
+
 // add queues fetched records.
 func (in *input) add(records []*kgo.Record, end int64) {
+	for _, r := range records {
+		if r.Attrs.IsControl() {
+			r.Timestamp = markerTime
+		}
+	}
 	in.queue = append(in.queue, records...)
 	if n := len(records); n > 0 {
 		in.fetched = records[n-1].Offset + 1

@@ -22,13 +22,17 @@ const (
 // lane is a goroutine that owns some tasks, and the unit of commit: what its tasks wrote is flushed together, and then their
 // offsets are committed together.
 type lane struct {
+	m        *member
 	w        *Worker
 	ended    chan struct{}
 	wake     chan struct{} // holds one: something is in the inbox
+	txn      *transaction  // nil when delivery is at least once
 	tasks    []*task       // Invariant: used by the lane's goroutine only, as all below
 	inputs   map[Source]*laneInput
 	draining bool
-	commits  time.Time // when the last commit was
+	failed   error         // what a command found out; the lane ends with it
+	commits  time.Time     // when the last commit was
+	took     time.Duration // how long it took
 	purges   time.Time
 
 	inbox struct {
@@ -61,11 +65,17 @@ type delivery struct {
 	end     int64
 }
 
-func newLane(w *Worker) *lane {
-	l := &lane{w: w, ended: make(chan struct{}), wake: make(chan struct{}, 1), inputs: map[Source]*laneInput{}}
+func newLane(m *member, number int) (*lane, error) {
+	l := &lane{m: m, w: m.w, ended: make(chan struct{}), wake: make(chan struct{}, 1), inputs: map[Source]*laneInput{}}
 	l.unacked.zero = make(chan struct{}, 1)
 	l.acked = l.acknowledged
-	return l
+	if m.w.options.Delivery == ExactlyOnce {
+		var err error
+		if l.txn, err = newTransaction(l, number); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
 }
 
 // deliver hands records to the lane. Their number is bounded by Options.MaxBuffered and what one poll returns.
@@ -87,16 +97,24 @@ func (l *lane) put(item any) {
 // run is the goroutine of the lane.
 func (l *lane) run() {
 	defer close(l.ended)
-	if err := l.loop(l.w.hard); err != nil && l.w.hard.Err() == nil {
-		l.w.fail(err)
+	err := l.loop(l.m.hard)
+	if l.txn != nil {
+		l.txn.abort()
+	}
+	if err != nil && l.m.hard.Err() == nil {
+		l.m.end(err)
 	}
 }
 
 func (l *lane) loop(ctx context.Context) error {
 	for {
 		l.takeInbox()
+		if l.failed != nil {
+			return l.failed
+		}
 		if l.draining {
-			return l.commit(ctx)
+			_, err := l.commit(ctx)
+			return err
 		}
 		worked := false
 		for _, t := range l.tasks {
@@ -108,7 +126,7 @@ func (l *lane) loop(ctx context.Context) error {
 			worked = worked || did
 		}
 		if l.commitDue() {
-			if err := l.commit(ctx); err != nil {
+			if _, err := l.commit(ctx); err != nil {
 				return err
 			}
 		}
@@ -152,7 +170,7 @@ func (l *lane) take(d delivery) {
 	}
 	if known > 0 {
 		l.w.metrics.Buffered.Add(-int64(known))
-		l.w.consumed(d.source, in.route, known)
+		l.m.consumed(d.source, in.route, known)
 	}
 	in.add(d.records[known:], d.end)
 }
@@ -164,10 +182,15 @@ func (l *lane) turn(ctx context.Context, t *task) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		l.produce(ctx, t)
+		if err := l.produce(ctx, t); err != nil {
+			return false, err
+		}
 		if !did {
 			l.report(t)
 			return i > 0, nil
+		}
+		if l.commitDue() {
+			break // steps may be slow, and a transaction must end before the broker ends it
 		}
 	}
 	l.report(t)
@@ -181,24 +204,32 @@ func (l *lane) report(t *task) {
 		li.route.end.Store(in.end)
 		li.route.position.Store(in.position)
 		if in.consumed > 0 {
-			l.w.consumed(*in.source, li.route, in.consumed)
+			l.m.consumed(*in.source, li.route, in.consumed)
 			in.consumed = 0
 		}
 	}
 }
 
 // produce sends what a task wrote. The client blocks when too much is unacknowledged.
-func (l *lane) produce(ctx context.Context, t *task) {
+func (l *lane) produce(ctx context.Context, t *task) error {
 	records := t.produced()
 	if len(records) == 0 {
-		return
+		return nil
+	}
+	producer := l.m.client
+	if l.txn != nil {
+		if err := l.txn.begin(records); err != nil {
+			return err
+		}
+		producer = l.txn.client
 	}
 	l.unacked.Lock()
 	l.unacked.count += len(records)
 	l.unacked.Unlock()
 	for _, r := range records {
-		l.w.client.Produce(ctx, r, l.acked)
+		producer.Produce(ctx, r, l.acked)
 	}
+	return nil
 }
 
 func (l *lane) acknowledged(r *kgo.Record, err error) {
@@ -268,7 +299,7 @@ func (l *lane) wait(ctx context.Context) {
 		wait = idleCheck
 	}
 	if l.dirty() {
-		wait = min(wait, max(time.Millisecond, l.w.options.CommitInterval-time.Since(l.commits)))
+		wait = min(wait, max(time.Millisecond, l.interval()-time.Since(l.commits)))
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

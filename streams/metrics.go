@@ -17,5 +17,6 @@ type Metrics struct {
 	DeadLettered atomic.Int64
 	Retried      atomic.Int64
 	Commits      atomic.Int64
+	Aborts       atomic.Int64 // transactions given up, after which the worker begins again from what is committed
 	Buffered     atomic.Int64 // records fetched and not yet processed, now
 }

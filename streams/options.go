@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/milldam/milldam/core/client"
@@ -21,8 +23,16 @@ type Options struct {
 	InstanceID string
 	// SessionTimeout is after what silence the group gives a worker's partitions to others; 45 s when zero.
 	SessionTimeout time.Duration
-	// CommitInterval is how often outputs and changes of state are flushed and offsets committed; 100 ms when zero.
+	// Delivery is the guarantee: AtLeastOnce when zero.
+	Delivery Delivery
+	// CommitInterval is how often outputs and changes of state are flushed and offsets committed. When zero it is chosen between 20 and
+	// 200 ms, so that commits take a tenth of the time.
 	CommitInterval time.Duration
+	// TransactionTimeout is how long the broker lets a transaction run whose worker has died: so long others wait for what it wrote,
+	// and no batch of records may take longer to be processed. 60 s when zero.
+	TransactionTimeout time.Duration
+	// ReadUncommitted also reads what is in transactions that have not ended or were aborted. It does not go with ExactlyOnce.
+	ReadUncommitted bool
 	// Lanes is the number of goroutines that process records; the number of processors when zero.
 	Lanes int
 	// MaxBuffered is how many fetched records of a partition wait to be processed before it is no longer fetched; 10,000 when
@@ -35,6 +45,16 @@ type Options struct {
 	Logger            *slog.Logger // discarded when nil
 }
 
+// Delivery is how often what a record causes - outputs, changes of state - is there in the end.
+type Delivery int
+
+const (
+	// AtLeastOnce commits offsets after what was made of the records is acknowledged: after a crash some of it is made again.
+	AtLeastOnce Delivery = iota
+	// ExactlyOnce writes outputs, changes of state and offsets in one transaction: readers of committed records see each once.
+	ExactlyOnce
+)
+
 // ErrInvalidOptions is the error for options that cannot work.
 var ErrInvalidOptions = errors.New("invalid options")
 
@@ -42,8 +62,8 @@ func (o Options) withDefaults() Options {
 	if o.SessionTimeout == 0 {
 		o.SessionTimeout = 45 * time.Second
 	}
-	if o.CommitInterval == 0 {
-		o.CommitInterval = 100 * time.Millisecond
+	if o.TransactionTimeout == 0 {
+		o.TransactionTimeout = 60 * time.Second
 	}
 	if o.Lanes == 0 {
 		o.Lanes = runtime.GOMAXPROCS(0)
@@ -68,8 +88,19 @@ func (o Options) Validate() error {
 	switch {
 	case !storeName.MatchString(o.ApplicationID):
 		return fmt.Errorf("%w: ApplicationID %q: it is needed, and may have letters, digits, dot, underscore and hyphen, at most 100", ErrInvalidOptions, o.ApplicationID)
-	case o.SessionTimeout < 0 || o.CommitInterval < 0 || o.Lanes < 0 || o.MaxBuffered < 0 || o.MaxBatchBytes < 0:
+	case o.ReadUncommitted && o.Delivery == ExactlyOnce:
+		return fmt.Errorf("%w: ReadUncommitted with ExactlyOnce: a record of a transaction that is aborted would be processed, and come again", ErrInvalidOptions)
+	case o.SessionTimeout < 0 || o.CommitInterval < 0 || o.TransactionTimeout < 0 || o.Lanes < 0 || o.MaxBuffered < 0 || o.MaxBatchBytes < 0:
 		return fmt.Errorf("%w: times and limits must not be negative", ErrInvalidOptions)
 	}
 	return nil
+}
+
+// workerName is the part of transactional ids that tells workers apart. With an instance id it stays: a worker that is started again ends
+// the transactions of the one before at once, and fences it if it still runs.
+func (o Options) workerName() string {
+	if o.InstanceID != "" {
+		return o.InstanceID
+	}
+	return strconv.FormatUint(rand.Uint64(), 36)
 }

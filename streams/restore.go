@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/client"
 )
@@ -21,7 +23,7 @@ const (
 
 // start makes tasks, restores their stores, and sets where they go on. Records that come meanwhile wait in the inbox.
 func (l *lane) start(ids []taskID) {
-	ctx := l.w.hard
+	ctx := l.m.hard
 	slices.SortFunc(ids, func(a, b taskID) int {
 		if a.sub != b.sub {
 			return a.sub - b.sub
@@ -37,8 +39,8 @@ func (l *lane) start(ids []taskID) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.As(err, new(*damagedError)) {
-			l.w.fail(err)
+		if errors.As(err, new(*damagedError)) || isLasting(err) {
+			l.failed = err
 			return
 		}
 		l.w.options.Logger.Warn("start tasks", "application", l.w.options.ApplicationID, "error", err)
@@ -58,12 +60,12 @@ func (e *damagedError) Error() string {
 func (e *damagedError) Unwrap() error { return e.err }
 
 func (l *lane) own(tasks []*task) {
-	l.w.mu.Lock()
-	defer l.w.mu.Unlock()
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
 	for _, t := range tasks {
 		l.tasks = append(l.tasks, t)
 		for _, in := range t.inputs {
-			r := l.w.mu.routes[*in.source]
+			r := l.m.mu.routes[*in.source]
 			if r == nil {
 				r = &route{lane: l} // taken away already; the command that ends the task is in the inbox
 			}
@@ -76,11 +78,11 @@ func (l *lane) own(tasks []*task) {
 
 // restore makes tasks with the state and the offsets of their last commit.
 func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
-	env := environment{metrics: &l.w.metrics, now: time.Now, sleep: sleep}
+	env := environment{metrics: &l.w.metrics, now: time.Now, sleep: sleep, atomic: l.txn != nil}
 	var tasks []*task
 	topics := map[string]bool{}
 	for _, id := range ids {
-		t := newTask(l.w.plan, id, env)
+		t := newTask(l.m.plan, id, env)
 		tasks = append(tasks, t)
 		for _, in := range t.inputs {
 			topics[in.source.Topic] = true
@@ -88,12 +90,16 @@ func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
 	}
 	asked, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	names := keysOf(topics)
-	committed, err := l.w.admin.FetchOffsetsForTopics(asked, l.w.options.ApplicationID, names...)
-	if err = errors.Join(err, committed.Error()); err != nil {
-		return nil, fmt.Errorf("fetch committed offsets: %w", err)
+	if l.txn != nil {
+		if err := l.txn.init(asked); err != nil {
+			return nil, err
+		}
 	}
-	starts, err := l.w.admin.ListStartOffsets(asked, names...)
+	committed, err := l.w.committedOffsets(asked, tasks)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := l.w.admin.ListStartOffsets(asked, keysOf(topics)...)
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return nil, fmt.Errorf("list offsets: %w", err)
 	}
@@ -106,12 +112,8 @@ func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
 	}
 	for _, t := range tasks {
 		for _, in := range t.inputs {
-			var m *mark
-			if o, ok := committed.Lookup(in.source.Topic, in.source.Partition); ok && o.At >= 0 {
-				m = &mark{o.At, o.Metadata}
-			}
 			first, _ := starts.Lookup(in.source.Topic, in.source.Partition)
-			if err := t.resume(in, m, first.Offset, ends[*in.source]); err != nil {
+			if err := t.resume(in, committed[*in.source], first.Offset, ends[*in.source]); err != nil {
 				return nil, &damagedError{err}
 			}
 		}
@@ -120,11 +122,58 @@ func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
 	return tasks, nil
 }
 
-// endOffsets asks for the ends of the logs of topics, as far as readers may go.
+// committedOffsets asks for what is committed of the inputs of tasks. Offsets in a transaction that has not ended are no answer yet, and an
+// error that passes when it has.
+func (w *Worker) committedOffsets(ctx context.Context, tasks []*task) (map[Source]*mark, error) {
+	partitions := map[string][]int32{}
+	for _, t := range tasks {
+		for _, in := range t.inputs {
+			partitions[in.source.Topic] = append(partitions[in.source.Topic], in.source.Partition)
+		}
+	}
+	group := kmsg.NewOffsetFetchRequestGroup()
+	group.Group = w.options.ApplicationID
+	for topic, ps := range partitions {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = topic, ps
+		group.Topics = append(group.Topics, t)
+	}
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.RequireStable = true
+	req.Groups = append(req.Groups, group)
+	resp, err := req.RequestWith(ctx, w.asker)
+	if err != nil {
+		return nil, fmt.Errorf("fetch committed offsets: %w", err)
+	}
+	committed := map[Source]*mark{}
+	for _, g := range resp.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			return nil, fmt.Errorf("fetch committed offsets: %w", err)
+		}
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, fmt.Errorf("fetch the committed offset of %s-%d: %w", t.Topic, p.Partition, err)
+				}
+				if p.Offset >= 0 {
+					m := &mark{offset: p.Offset}
+					if p.Metadata != nil {
+						m.metadata = *p.Metadata
+					}
+					committed[Source{t.Topic, p.Partition}] = m
+				}
+			}
+		}
+	}
+	return committed, nil
+}
+
+// endOffsets asks for the ends of the logs of topics. What is in transactions that have not ended lies before them: it may be committed
+// already, and readers only do not know it yet.
 func (w *Worker) endOffsets(ctx context.Context, topics map[string]bool) (map[Source]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	listed, err := w.admin.ListCommittedOffsets(ctx, keysOf(topics)...)
+	listed, err := w.admin.ListEndOffsets(ctx, keysOf(topics)...)
 	if err = errors.Join(err, listed.Error()); err != nil {
 		return nil, fmt.Errorf("list offsets: %w", err)
 	}
@@ -233,10 +282,16 @@ func (l *lane) changelogs(ctx context.Context, tasks []*task) (map[Source]change
 
 // release ends tasks. With commit what they did is committed first; without, another worker has them already.
 func (l *lane) release(ids map[taskID]bool, commit bool) {
+	var err error
 	if commit {
-		if err := l.commit(l.w.hard); err != nil && l.w.hard.Err() == nil {
-			l.w.fail(err)
-		}
+		_, err = l.commit(l.m.hard)
+	}
+	if err == nil && l.txn != nil && l.txn.open {
+		// What they wrote cannot leave the transaction, which is not to be committed without their offsets.
+		err = &transactionError{errReleased}
+	}
+	if err != nil && l.failed == nil {
+		l.failed = err
 	}
 	l.tasks = slices.DeleteFunc(l.tasks, func(t *task) bool {
 		if !ids[t.id] {

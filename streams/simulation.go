@@ -27,6 +27,8 @@ type SimulationOptions struct {
 	Partitions map[string]int32
 	// Now is what the clock shows at the start; the beginning of 2026 when zero.
 	Now time.Time
+	// Delivery is the guarantee, as in Options.
+	Delivery Delivery
 }
 
 // Simulation runs a topology in this goroutine: topics are kept in memory, and the clock stands still until Advance moves it. It
@@ -34,7 +36,9 @@ type SimulationOptions struct {
 // that the same calls give the same records. It is not safe for concurrent use.
 type Simulation struct {
 	plan      *plan
+	delivery  Delivery
 	logs      map[string][]*memoryLog
+	txn       memoryTransaction
 	committed map[Source]mark
 	metrics   Metrics
 	clock     time.Time
@@ -43,9 +47,17 @@ type Simulation struct {
 	spare     int              // what may still be made durable before errCrashed; negative is without limit
 }
 
-// memoryLog is one partition.
+// memoryLog is one partition. It holds no markers of transactions.
 type memoryLog struct {
 	records []*kgo.Record
+	aborted map[int64]bool // offsets
+}
+
+// memoryTransaction is what a transaction has made durable.
+type memoryTransaction struct {
+	records []*kgo.Record
+	marks   map[Source]mark
+	decided bool // it is committed, whatever comes
 }
 
 // errCrashed is the end of a simulated process.
@@ -65,7 +77,7 @@ func Simulate(t *Topology, o SimulationOptions) (*Simulation, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Simulation{plan: p, logs: map[string][]*memoryLog{}, committed: map[Source]mark{}, clock: o.Now, inTurn: map[string]int32{}, spare: -1}
+	s := &Simulation{plan: p, delivery: o.Delivery, logs: map[string][]*memoryLog{}, committed: map[Source]mark{}, clock: o.Now, inTurn: map[string]int32{}, spare: -1}
 	if s.clock.IsZero() {
 		s.clock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
@@ -82,7 +94,11 @@ func Simulate(t *Topology, o SimulationOptions) (*Simulation, error) {
 // committed offsets and the changelogs.
 func (s *Simulation) Restart() error {
 	s.tasks = nil
-	env := environment{metrics: &s.metrics, now: s.Now, sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+	s.endTransaction()
+	env := environment{
+		metrics: &s.metrics, now: s.Now, sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		atomic: s.delivery == ExactlyOnce,
+	}
 	for _, sub := range s.plan.subs {
 		for partition := range sub.tasks {
 			t := newTask(s.plan, taskID{sub.id, partition}, env)
@@ -106,7 +122,7 @@ func (s *Simulation) restore(t *task) error {
 		}
 	}
 	for _, store := range t.stores {
-		if err := t.restoreStore(store, s.logs[store.topic][t.id.partition].records); err != nil {
+		if err := t.restoreStore(store, s.logs[store.topic][t.id.partition].from(0)); err != nil {
 			return err
 		}
 	}
@@ -115,6 +131,14 @@ func (s *Simulation) restore(t *task) error {
 }
 
 func (l *memoryLog) end() int64 { return int64(len(l.records)) }
+
+// from returns the committed records behind an offset. No transaction is open when somebody reads.
+func (l *memoryLog) from(offset int64) []*kgo.Record {
+	if len(l.aborted) == 0 {
+		return l.records[offset:]
+	}
+	return slices.DeleteFunc(slices.Clone(l.records[offset:]), func(r *kgo.Record) bool { return l.aborted[r.Offset] })
+}
 
 func (s *Simulation) log(source *Source) *memoryLog { return s.logs[source.Topic][source.Partition] }
 
@@ -174,7 +198,7 @@ func (s *Simulation) partitionFor(topic string, key []byte) int32 {
 func (s *Simulation) Read(topic string) []Message {
 	var out []Message
 	for _, log := range s.logs[topic] {
-		for _, r := range log.records {
+		for _, r := range log.from(0) {
 			out = append(out, Message{
 				Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Time: r.Timestamp.UTC(), Headers: r.Headers,
 			})
@@ -206,10 +230,11 @@ func (s *Simulation) runTask(t *task) (bool, error) {
 	ctx := context.Background()
 	for _, in := range t.inputs {
 		log := s.log(in.source)
-		if news := log.records[in.fetched:]; len(news) > 0 {
+		if news := log.from(in.fetched); len(news) > 0 {
 			t.metrics.Buffered.Add(int64(len(news)))
 			in.add(news, log.end())
 		}
+		in.fetched = log.end()
 	}
 	worked := false
 	for {
@@ -233,7 +258,8 @@ func (s *Simulation) runTask(t *task) (bool, error) {
 	return worked || wrote, err
 }
 
-// commit makes durable what a task did, in the order of a worker: outputs and changes, then offsets.
+// commit makes durable what a task did, in the order of a worker: outputs and changes, then offsets, and where all of it is one
+// transaction, then its end.
 func (s *Simulation) commit(t *task) (bool, error) {
 	if err := t.flush(); err != nil {
 		return false, err
@@ -244,6 +270,9 @@ func (s *Simulation) commit(t *task) (bool, error) {
 			return false, err
 		}
 		s.write(r)
+		if s.delivery == ExactlyOnce {
+			s.txn.records = append(s.txn.records, r)
+		}
 	}
 	if !t.dirty {
 		return len(records) > 0, nil
@@ -251,16 +280,38 @@ func (s *Simulation) commit(t *task) (bool, error) {
 	if err := s.durable(); err != nil {
 		return false, err
 	}
-	marks, err := t.marks()
+	marks, err := marksOf([]*task{t})
 	if err != nil {
 		return false, err
 	}
-	for in, m := range marks {
-		s.committed[*in.source] = m
+	s.txn.marks = marks
+	if len(s.txn.records) > 0 {
+		if err := s.durable(); err != nil {
+			return false, err
+		}
 	}
+	s.txn.decided = true
+	s.endTransaction()
 	t.committed()
 	t.metrics.Commits.Add(1)
 	return true, nil
+}
+
+// endTransaction is what the broker does at the end of a transaction, and when its producer comes back after a crash: what was decided is
+// committed, else all of it is aborted.
+func (s *Simulation) endTransaction() {
+	if s.txn.decided {
+		maps.Copy(s.committed, s.txn.marks)
+	} else {
+		for _, r := range s.txn.records {
+			log := s.logs[r.Topic][r.Partition]
+			if log.aborted == nil {
+				log.aborted = map[int64]bool{}
+			}
+			log.aborted[r.Offset] = true
+		}
+	}
+	s.txn = memoryTransaction{}
 }
 
 func (s *Simulation) durable() error {

@@ -24,6 +24,7 @@ type environment struct {
 	metrics *Metrics
 	now     func() time.Time
 	sleep   func(ctx context.Context, d time.Duration) error
+	atomic  bool // what a task writes and its offsets become durable together
 }
 
 // task runs one subtopology for one partition. It does no I/O: whoever owns it hands it fetched records, lets it step, and takes

@@ -45,6 +45,7 @@ func aggregateWindows[K, V, A any](w Windowed[K, V], name string, onError OnErro
 			final: table.final.open(b), update: table.update.open(b),
 			failures: failures[K, V]{task: b.task, node: n, policy: onError, keys: keys, values: w.s.valueCodec()},
 		}
+		a.store.Atomic = b.task.atomic
 		b.task.addStore(b.plan.changelog(n), a.store)
 		return windowChild[K, V]{push: a.push, close: a.close, lastEnd: a.lastEnd, drop: a.drop}
 	})

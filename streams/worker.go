@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,30 +12,25 @@ import (
 	"github.com/milldam/milldam/core/client"
 )
 
-// drainTimeout is how long Close lets lanes finish what they do and commit, before it cancels them.
-const drainTimeout = 4 * time.Second
-
 // Worker runs tasks of a topology as a member of its consumer group.
 type Worker struct {
 	topology *Topology
 	options  Options
+	name     string // in transactional ids
 	metrics  Metrics
-	plan     *plan
-	client   *kgo.Client     // reads, writes, commits
-	admin    *kadm.Client    // asks, creates and purges
+	asker    *kgo.Client     // asks, creates and purges
+	admin    *kadm.Client    // of asker
 	hard     context.Context // ends when all must stop, and what is not committed is given up
 	kill     context.CancelFunc
 	stopping chan struct{} // closed when the worker is to drain
 	stop     func()
 	done     chan struct{}
-	lanes    []*lane
 
 	mu struct {
 		sync.Mutex
 		err    error
 		status string
-		routes map[Source]*route
-		tasks  map[taskID]*lane
+		member *member // nil until the first one
 	}
 }
 
@@ -52,10 +48,9 @@ func Start(ctx context.Context, t *Topology, o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{topology: t, options: o, admin: kadm.NewClient(asker), stopping: make(chan struct{}), done: make(chan struct{})}
+	w := &Worker{topology: t, options: o, name: o.workerName(), asker: asker, admin: kadm.NewClient(asker), stopping: make(chan struct{}), done: make(chan struct{})}
 	w.hard, w.kill = context.WithCancel(context.WithoutCancel(ctx))
 	w.stop = sync.OnceFunc(func() { close(w.stopping) })
-	w.mu.routes, w.mu.tasks = map[Source]*route{}, map[taskID]*lane{}
 	w.setStatus("starting")
 	detach := context.AfterFunc(ctx, w.stop)
 	go func() {
@@ -112,10 +107,10 @@ type InputStatus struct {
 // Status returns what the worker is doing now.
 func (w *Worker) Status() Status {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := Status{State: w.mu.status, Tasks: len(w.mu.tasks)}
-	for source, r := range w.mu.routes {
-		s.Inputs = append(s.Inputs, InputStatus{source.Topic, source.Partition, r.position.Load(), r.end.Load()})
+	s, m := Status{State: w.mu.status}, w.mu.member
+	w.mu.Unlock()
+	if m != nil {
+		s.Tasks, s.Inputs = m.status()
 	}
 	select {
 	case <-w.done:
@@ -142,6 +137,9 @@ func (w *Worker) fail(err error) {
 	w.stop()
 }
 
+// rejoinPause is the time between the end of a membership that a transaction ended and the next one.
+const rejoinPause = 100 * time.Millisecond
+
 // run is the goroutine of the worker.
 func (w *Worker) run() {
 	defer close(w.done)
@@ -157,44 +155,31 @@ func (w *Worker) run() {
 		}
 	}()
 	plan, err := w.makePlan(soft)
-	if err != nil {
-		if soft.Err() == nil {
-			w.fail(err)
+	for err == nil {
+		err = w.runMember(soft, plan)
+		if lost := (*transactionError)(nil); errors.As(err, &lost) {
+			w.metrics.Aborts.Add(1)
+			w.options.Logger.Warn("begins again from what is committed", "application", w.options.ApplicationID, "error", err)
+			w.setStatus(err.Error())
+			err = sleep(soft, rejoinPause)
 		}
-		return
 	}
-	w.plan = plan
-	if w.client, err = client.New(w.options.Client, w.clientOptions()...); err != nil {
+	if soft.Err() == nil {
 		w.fail(err)
-		return
 	}
-	defer w.client.CloseAllowingRebalance()
-	lanes := w.startLanes()
-	w.setStatus("running")
-	w.poll(soft)
-	w.drain(lanes)
 }
 
-func (w *Worker) startLanes() *sync.WaitGroup {
-	lanes := &sync.WaitGroup{}
-	for range w.options.Lanes {
-		l := newLane(w)
-		w.lanes = append(w.lanes, l)
-		lanes.Go(l.run)
+// runMember is one membership in the group: until ctx ends, or with the error that ended it.
+func (w *Worker) runMember(ctx context.Context, plan *plan) error {
+	m, err := newMember(w, plan)
+	if err != nil {
+		return err
 	}
-	return lanes
-}
-
-// drain lets the lanes commit what they have done, and waits for them.
-func (w *Worker) drain(lanes *sync.WaitGroup) {
-	timer := time.AfterFunc(drainTimeout, w.kill)
-	defer timer.Stop()
-	for _, l := range w.lanes {
-		l.command(func() { l.draining = true })
-	}
-	lanes.Wait()
 	w.mu.Lock()
-	clear(w.mu.routes)
-	clear(w.mu.tasks)
+	w.mu.member, w.mu.status = m, "running"
 	w.mu.Unlock()
+	if err := m.run(ctx); err != nil {
+		return err
+	}
+	return ctx.Err()
 }

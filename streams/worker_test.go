@@ -58,12 +58,12 @@ func (c *cluster) produce(topic string, records ...*kgo.Record) {
 	}
 }
 
-// read returns the records that topic has now.
+// read returns the committed records that topic has now.
 func (c *cluster) read(topic string) []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -71,21 +71,31 @@ func (c *cluster) read(topic string) []*kgo.Record {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	kc, err := client.New(c.options, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	kc, err := client.New(c.options, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer kc.Close()
-	left := int64(0)
+	left := map[int32]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
-		first, _ := starts.Lookup(o.Topic, o.Partition)
-		left += o.Offset - first.Offset
+		if first, _ := starts.Lookup(o.Topic, o.Partition); first.Offset < o.Offset {
+			left[o.Partition] = o.Offset
+		}
 	})
 	var records []*kgo.Record
-	for left > 0 && ctx.Err() == nil {
-		got := kc.PollFetches(ctx).Records()
-		left -= int64(len(got))
-		records = append(records, got...)
+	for len(left) > 0 && ctx.Err() == nil {
+		for r := range kc.PollFetches(ctx).RecordsAll() {
+			if !r.Attrs.IsControl() {
+				records = append(records, r)
+			}
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		}
+	}
+	if len(left) > 0 {
+		c.t.Fatalf("%s cannot be read to %v", topic, left)
 	}
 	return records
 }
@@ -104,15 +114,7 @@ func (c *cluster) eventually(what string, done func() bool) {
 
 func (c *cluster) start(top *Topology, o Options) *Worker {
 	c.t.Helper()
-	o.Client = c.options
-	if o.ApplicationID == "" {
-		o.ApplicationID = c.prefix + "app"
-	}
-	o.CommitInterval = 20 * time.Millisecond
-	if testing.Verbose() {
-		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	w, err := Start(context.Background(), top, o)
+	w, err := c.startUnchecked(top, o)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -122,6 +124,19 @@ func (c *cluster) start(top *Topology, o Options) *Worker {
 		}
 	})
 	return w
+}
+
+// startUnchecked starts a worker that may end with an error.
+func (c *cluster) startUnchecked(top *Topology, o Options) (*Worker, error) {
+	o.Client = c.options
+	if o.ApplicationID == "" {
+		o.ApplicationID = c.prefix + "app"
+	}
+	o.CommitInterval = 20 * time.Millisecond
+	if testing.Verbose() {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return Start(context.Background(), top, o)
 }
 
 type result struct {
@@ -189,42 +204,49 @@ func (c *cluster) results(topic string) map[string][]int64 {
 }
 
 func TestWorkerCountsEachWindowOnce(t *testing.T) {
-	for _, rekey := range []bool{false, true} {
-		t.Run(fmt.Sprintf("repartition %v", rekey), func(t *testing.T) {
-			c := newCluster(t)
-			in, table, out := c.topic("in", 4), c.topic("table", 4), c.topic("out", 4)
-			records, want := counted(5000)
-			c.produce(table, friends()...)
-			c.produce(in, records...)
-			w := c.start(countingTopology(in, table, out, rekey), Options{})
-			c.eventually("all windows", func() bool {
-				return w.Metrics().Closed.Load() >= int64(len(want)) && w.Metrics().RecordsOut.Load() >= int64(len(want))
-			})
-			if err := w.Close(); err != nil {
-				t.Fatal(err)
-			}
-			got := c.results(out)
-			for key, n := range want {
-				if !slices.Equal(got[key], []int64{n}) {
-					t.Errorf("%s: got %v, want %d", key, got[key], n)
-				}
-			}
-			if len(got) != len(want) || w.Metrics().Late.Load() > 0 {
-				t.Errorf("%d windows, want %d; %d late", len(got), len(want), w.Metrics().Late.Load())
-			}
-			if rekey {
-				c.wantPurged(w)
-			}
-			// Started again it has nothing to do.
-			w = c.start(countingTopology(in, table, out, rekey), Options{})
-			c.eventually("the second start", func() bool { return w.Status().Tasks > 0 && c.caughtUp(w) })
-			if err := w.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if again := c.results(out); !maps.EqualFunc(again, got, slices.Equal[[]int64]) {
-				t.Error("the second start wrote again")
-			}
-		})
+	for _, delivery := range []Delivery{AtLeastOnce, ExactlyOnce} {
+		for _, rekey := range []bool{false, true} {
+			t.Run(fmt.Sprintf("delivery %d repartition %v", delivery, rekey), func(t *testing.T) { countWindows(t, delivery, rekey) })
+		}
+	}
+}
+
+func countWindows(t *testing.T, delivery Delivery, rekey bool) {
+	c := newCluster(t)
+	if delivery == ExactlyOnce {
+		c.needsTransactions()
+	}
+	in, table, out := c.topic("in", 4), c.topic("table", 4), c.topic("out", 4)
+	records, want := counted(5000)
+	c.produce(table, friends()...)
+	c.produce(in, records...)
+	w := c.start(countingTopology(in, table, out, rekey), Options{Delivery: delivery})
+	c.eventually("all windows", func() bool {
+		return w.Metrics().Closed.Load() >= int64(len(want)) && w.Metrics().RecordsOut.Load() >= int64(len(want))
+	})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := c.results(out)
+	for key, n := range want {
+		if !slices.Equal(got[key], []int64{n}) {
+			t.Errorf("%s: got %v, want %d", key, got[key], n)
+		}
+	}
+	if len(got) != len(want) || w.Metrics().Late.Load() > 0 {
+		t.Errorf("%d windows, want %d; %d late", len(got), len(want), w.Metrics().Late.Load())
+	}
+	if rekey {
+		c.wantPurged(w)
+	}
+	// Started again it has nothing to do.
+	w = c.start(countingTopology(in, table, out, rekey), Options{Delivery: delivery})
+	c.eventually("the second start", func() bool { return w.Status().Tasks > 0 && c.caughtUp(w) })
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again := c.results(out); !maps.EqualFunc(again, got, slices.Equal[[]int64]) {
+		t.Error("the second start wrote again")
 	}
 }
 
@@ -236,7 +258,7 @@ func (c *cluster) caughtUp(w *Worker) bool {
 // wantPurged checks that repartition topics hold nothing that is committed.
 func (c *cluster) wantPurged(w *Worker) {
 	c.t.Helper()
-	for topic := range w.plan.partitions {
+	for topic := range w.mu.member.plan.partitions {
 		if !strings.HasSuffix(topic, "-repartition") {
 			continue
 		}

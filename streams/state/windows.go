@@ -14,8 +14,12 @@ const windowPrefix = 8
 //
 // A closed window is not removed at once. Its entries leave by tombstone only in the flush after Committed has told that the
 // offsets which closed it are committed: when the process dies in between, the window is restored whole and closed again, and
-// its value is never lower than what was counted.
+// its value is never lower than what was counted. Where what Flush writes and the offsets become durable together, nothing can come in
+// between, and the entries leave with the flush that follows the close: see Atomic.
 type Windows[V any] struct {
+	// Atomic is that what Flush writes and the offsets are committed in one transaction.
+	Atomic bool
+
 	codec  Codec[V]
 	open   map[int64]*window[V]
 	starts []int64 // of the open windows, ascending
@@ -89,6 +93,10 @@ func (w *Windows[V]) Drop(start int64) {
 // written: the changelog keeps what it had when the offsets were last committed, and the records that follow come again after a
 // crash.
 func (w *Windows[V]) Flush(write func(Change) error) error {
+	if w.Atomic {
+		w.leaving = append(w.leaving, w.closed...)
+		w.closed = nil
+	}
 	for len(w.leaving) > 0 {
 		if err := w.leaving[0].delete(write); err != nil {
 			return err
