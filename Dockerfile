@@ -1,4 +1,4 @@
-# The binary and nothing else. Build: docker build -t milldam . ; run: docker run -p 9092:9092 -v milldam:/data milldam
+# The binary, the certificates of those it connects to, and nothing else. Build: docker build -t milldam . ; run: docker run -p 9092:9092 -v milldam:/data milldam
 FROM golang:1.27 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -7,6 +7,7 @@ COPY . .
 RUN make build && mkdir /data
 
 FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/bin/milldam /milldam
 COPY --from=build /src/.ci/milldam.docker.yaml /milldam.yaml
 COPY --from=build --chown=65532:65532 /data /data

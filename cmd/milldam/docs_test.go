@@ -13,6 +13,7 @@ import (
 
 	"github.com/milldam/milldam/core/config"
 	"github.com/milldam/milldam/pipelines"
+	"github.com/milldam/milldam/runtime/node"
 )
 
 const root = "../.."
@@ -114,6 +115,22 @@ func TestProgramsOfThePages(t *testing.T) {
 	}
 	if len(programs) == 0 {
 		t.Error("no page shows a program")
+	}
+}
+
+// TestConfigurationOfTheImage reads the file that the Dockerfile puts into the image.
+func TestConfigurationOfTheImage(t *testing.T) {
+	const name = ".ci/milldam.docker.yaml"
+	text, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _, errs := node.ParseFile(name, text, config.Options{References: config.SystemReferences(".", "")})
+	if len(errs) > 0 {
+		t.Fatal(errs.Render())
+	}
+	if o.Dir != "/data" || !o.Insecure || o.Kafka != "0.0.0.0:9092" || o.Advertised != "127.0.0.1:9092" {
+		t.Errorf("%+v", o)
 	}
 }
 

@@ -102,11 +102,16 @@ func (cl *call) client() coordinator.Client {
 	return coordinator.Client{ID: cl.header.ClientID, Host: "/" + host}
 }
 
-// address is the address the client dialled, which is how it can reach this broker again.
+// address is how the client can reach this broker again: the address it dialled, unless another is advertised. Who is in this process has none to dial.
 func (cl *call) address() (host string, port int32) {
-	h, p, err := net.SplitHostPort(cl.conn.net.LocalAddr().String())
+	local := cl.conn.net.LocalAddr()
+	address := local.String()
+	if advertised := cl.conn.server.opts.Advertised; advertised != "" && local.Network() != "memory" {
+		address = advertised
+	}
+	h, p, err := net.SplitHostPort(address)
 	if err != nil {
-		return cl.conn.net.LocalAddr().String(), 0
+		return address, 0
 	}
 	n, err := strconv.ParseInt(p, 10, 32)
 	if err != nil {

@@ -31,6 +31,9 @@ type Options struct {
 	IdleTimeout    time.Duration // default 10 minutes, as Kafka's connections.max.idle.ms
 	FetchSessions  int           // default 1,000, as Kafka's max.incremental.fetch.session.cache.slots
 	DataDir        string        // named by DescribeLogDirs
+
+	// Advertised is host:port that clients are told to come to; empty: each is told the address it dialled, which is right but behind a translation of addresses.
+	Advertised string
 }
 
 func (o Options) withDefaults() Options {

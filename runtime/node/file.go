@@ -2,6 +2,7 @@ package node
 
 import (
 	"maps"
+	"net"
 	"strconv"
 	"time"
 
@@ -17,9 +18,10 @@ type File struct {
 		DataDir string `yaml:"data_dir" default:"/var/lib/milldam" doc:"data folder"`
 	} `yaml:"node" doc:"this node"`
 	Listeners struct {
-		Kafka    []string `yaml:"kafka" doc:"host:port to listen on; one for now"`
-		Console  string   `yaml:"console" default:"127.0.0.1:8080" doc:"host:port of metrics, health and status; none is no HTTP"`
-		Insecure bool     `yaml:"insecure" default:"false" doc:"listen on addresses that others can reach, although there is no authentication yet"`
+		Kafka      []string `yaml:"kafka" doc:"host:port to listen on; one for now"`
+		Advertised string   `yaml:"advertised" doc:"host:port that clients are told to come to, where addresses are translated between them and the node, as by a container; without it each is told the address it dialled"`
+		Console    string   `yaml:"console" default:"127.0.0.1:8080" doc:"host:port of metrics, health and status; none is no HTTP"`
+		Insecure   bool     `yaml:"insecure" default:"false" doc:"listen on addresses that others can reach, although there is no authentication yet"`
 	} `yaml:"listeners" doc:"where the node listens"`
 	Topics struct {
 		Defaults topicDefaults `yaml:"defaults" doc:"topic configs, by Kafka's names, of topics that set none"`
@@ -97,7 +99,7 @@ func ParseFile(name string, text []byte, o config.Options) (Options, string, con
 	if errs := config.Load(name, text, &f, o); len(errs) > 0 {
 		return Options{}, "", errs
 	}
-	out := Options{Dir: f.Node.DataDir, NodeID: f.Node.ID, HTTP: f.Listeners.Console, Insecure: f.Listeners.Insecure, Static: map[string]string{}, Names: fileNames,
+	out := Options{Dir: f.Node.DataDir, NodeID: f.Node.ID, Advertised: f.Listeners.Advertised, HTTP: f.Listeners.Console, Insecure: f.Listeners.Insecure, Static: map[string]string{}, Names: fileNames,
 		InitialRebalanceDelay: defaultRebalanceDelay}
 	out.Kafka = DefaultKafka
 	if len(f.Listeners.Kafka) > 0 {
@@ -125,6 +127,15 @@ func setMillis(d *time.Duration, static map[string]string, key string) {
 func (f *File) Validate() error {
 	if len(f.Listeners.Kafka) > 1 {
 		return config.Fieldf("listeners.kafka", "one address for now")
+	}
+	if _, set := f.Kafka["advertised.listeners"]; set {
+		return config.Fieldf("kafka", "advertised.listeners has no effect here: set listeners.advertised to host:port")
+	}
+	if a := f.Listeners.Advertised; a != "" {
+		host, port, err := net.SplitHostPort(a)
+		if n, wrong := strconv.ParseUint(port, 10, 16); err != nil || host == "" || wrong != nil || n == 0 {
+			return config.Fieldf("listeners.advertised", "%q is no host:port that a client could dial", a)
+		}
 	}
 	return nil
 }

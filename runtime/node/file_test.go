@@ -44,16 +44,19 @@ kafka: { message.max.bytes: 2MiB, group.initial.rebalance.delay.ms: 0, log.reten
 
 func TestMistakesInTheConfigurationFile(t *testing.T) {
 	for name, x := range map[string]struct{ text, want string }{
-		"unknown field":           {"listners: {}", `m.yaml:1:1: listners: unknown field, did you mean "listeners"?`},
-		"unknown broker config":   {"kafka:\n  mesage.max.bytes: 1", `m.yaml:2:3: kafka.mesage.max.bytes: unknown broker config, did you mean "message.max.bytes"?`},
-		"unknown topic config":    {"topics: { defaults: { retention.msx: 1 } }", `m.yaml:1:23: topics.defaults.retention.msx: unknown topic config, did you mean "retention.ms"?`},
-		"no number":               {"topics: { defaults: { retention.ms: long } }", `topics.defaults.retention.ms: invalid config: retention.ms is "long", it must be a whole number`},
-		"no broker number":        {"kafka: { num.partitions: many }", `kafka.num.partitions: invalid config: num.partitions is "many", it must be a whole number`},
-		"out of bounds":           {"kafka: { log.segment.bytes: 1 }", "it must be from 1048576 to"},
-		"no word":                 {"kafka: { log.cleanup.policy: keep }", "it must be delete, compact"},
-		"a topic's own":           {"topics: { defaults: { remote.storage.enable: true } }", "there is no default for all"},
-		"two listeners":           {"listeners: { kafka: [a, b] }", "listeners.kafka: one address for now"},
-		"a section for a setting": {"kafka: { num.partitions: { a: 1 } }", "kafka.num.partitions: expected"},
+		"unknown field":              {"listners: {}", `m.yaml:1:1: listners: unknown field, did you mean "listeners"?`},
+		"unknown broker config":      {"kafka:\n  mesage.max.bytes: 1", `m.yaml:2:3: kafka.mesage.max.bytes: unknown broker config, did you mean "message.max.bytes"?`},
+		"unknown topic config":       {"topics: { defaults: { retention.msx: 1 } }", `m.yaml:1:23: topics.defaults.retention.msx: unknown topic config, did you mean "retention.ms"?`},
+		"no number":                  {"topics: { defaults: { retention.ms: long } }", `topics.defaults.retention.ms: invalid config: retention.ms is "long", it must be a whole number`},
+		"no broker number":           {"kafka: { num.partitions: many }", `kafka.num.partitions: invalid config: num.partitions is "many", it must be a whole number`},
+		"out of bounds":              {"kafka: { log.segment.bytes: 1 }", "it must be from 1048576 to"},
+		"no word":                    {"kafka: { log.cleanup.policy: keep }", "it must be delete, compact"},
+		"a topic's own":              {"topics: { defaults: { remote.storage.enable: true } }", "there is no default for all"},
+		"two listeners":              {"listeners: { kafka: [a, b] }", "listeners.kafka: one address for now"},
+		"advertised by Kafka's name": {"kafka: { advertised.listeners: PLAINTEXT://a:1 }", "listeners.advertised"},
+		"advertised without a port":  {"listeners: { advertised: example.com }", `m.yaml:1:26: listeners.advertised: "example.com" is no host:port`},
+		"advertised port 0":          {"listeners: { advertised: example.com:0 }", "is no host:port"},
+		"a section for a setting":    {"kafka: { num.partitions: { a: 1 } }", "kafka.num.partitions: expected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, errs := ParseFile("m.yaml", []byte(x.text), config.Options{})

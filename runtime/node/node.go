@@ -124,7 +124,7 @@ func (n *Node) open(ctx context.Context) error {
 			return err
 		}
 	}
-	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups, Logger: o.Logger, DataDir: o.Dir})
+	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups, Logger: o.Logger, DataDir: o.Dir, Advertised: o.Advertised})
 	return nil
 }
 

@@ -177,6 +177,21 @@ func TestAClientIsAnsweredWithTheAddressItDialled(t *testing.T) {
 	}
 }
 
+// TestAnAdvertisedAddressIsTold tells clients on the network of it, and none of those in this process, which has another way in.
+func TestAnAdvertisedAddressIsTold(t *testing.T) {
+	n := start(t, Options{FS: vfs.NewMem(), Advertised: "milldam.example:1234"})
+	outside, err := kgo.NewClient(kgo.SeedBrokers(n.Endpoints().Kafka))
+	must(t, err)
+	defer outside.Close()
+	for cl, want := range map[*kgo.Client]string{outside: "milldam.example", clientOf(t, n): "embedded"} {
+		r, err := kmsg.NewPtrMetadataRequest().RequestWith(bounded(t), cl)
+		must(t, err)
+		if r.Brokers[0].Host != want || want != "embedded" && r.Brokers[0].Port != 1234 {
+			t.Errorf("told %s:%d, want %s", r.Brokers[0].Host, r.Brokers[0].Port, want)
+		}
+	}
+}
+
 func TestHealthAndEndpoints(t *testing.T) {
 	dir := t.TempDir()
 	n := start(t, Options{Dir: dir, HTTP: "127.0.0.1:0", Version: "v1"})

@@ -16,6 +16,8 @@ type Options struct {
 	// Kafka and HTTP are host:port to listen on; port 0 picks one. When one is empty the default port is tried, and where it is taken the next that is free. None
 	// as HTTP is no HTTP.
 	Kafka, HTTP string
+	// Advertised is host:port that clients are told to come to. Empty: each is told the address it dialled.
+	Advertised string
 	// Insecure allows addresses that are not on the loopback.
 	Insecure bool
 
