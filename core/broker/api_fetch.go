@@ -36,7 +36,7 @@ func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
 	op := &fetchOp{server: s, call: cl, req: req}
 	if code := op.openSession(); code != wire.None {
 		resp := wire.FetchResponse{Version: cl.header.Version, Error: code}
-		cl.streamed(func(w io.Writer) error { return resp.WriteFrame(w, cl.header.Correlation) }, nil)
+		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, nil)
 		return
 	}
 	if req.MaxWaitMillis <= 0 || op.enough() {
@@ -182,7 +182,7 @@ func (op *fetchOp) finish() {
 		var spans []storage.Span
 		resp := op.build(&spans)
 		cl := op.call
-		cl.streamed(func(w io.Writer) error { return resp.WriteFrame(w, cl.header.Correlation) }, func() {
+		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, func() {
 			for i := range spans {
 				if err := spans[i].Close(); err != nil {
 					op.server.opts.Logger.Error("a segment file could not be closed", "error", err)

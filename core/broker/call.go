@@ -23,8 +23,8 @@ type call struct {
 
 	// Guarded by conn.mu until ready is set, then the writer's.
 	ready    bool
-	frame    []byte                // the response, or
-	stream   func(io.Writer) error // what writes it
+	frame    []byte                         // the response, or
+	stream   func(io.Writer) (int64, error) // what writes it
 	onFinish func()
 
 	released sync.Once
@@ -45,12 +45,14 @@ func (cl *call) responseVersion(resp kmsg.Response) int16 {
 }
 
 // streamed answers with what fn writes. finish is called after that, or when it never will be.
-func (cl *call) streamed(fn func(io.Writer) error, finish func()) { cl.answer(nil, fn, finish) }
+func (cl *call) streamed(fn func(io.Writer) (int64, error), finish func()) {
+	cl.answer(nil, fn, finish)
+}
 
 // drop answers with nothing, as a produce request without acknowledgement asks for.
 func (cl *call) drop() { cl.answer(nil, nil, nil) }
 
-func (cl *call) answer(frame []byte, stream func(io.Writer) error, finish func()) {
+func (cl *call) answer(frame []byte, stream func(io.Writer) (int64, error), finish func()) {
 	cl.release()
 	c := cl.conn
 	c.server.frames.put(cl.buffer) // who answers is done with the request

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -430,25 +431,44 @@ func (c *conn) write(cl *call) error {
 		if cl.stream == nil {
 			err = c.writeBytes(cl.frame)
 		} else {
-			w := bufio.NewWriterSize(countingWriter{c}, streamBytes)
-			if err = cl.stream(w); err == nil {
-				err = w.Flush()
-			}
+			err = c.writeStream(cl.stream)
 		}
 	}
 	cl.finish(err)
 	return err
 }
 
+func (c *conn) writeStream(stream func(io.Writer) (int64, error)) error {
+	w := streamWriters.Get().(*streamWriter)
+	defer streamWriters.Put(w)
+	w.conn = c.net
+	w.Reset(c.net)
+	n, err := stream(w)
+	c.server.metrics.bytesOut.Add(float64(n))
+	return errors.Join(err, w.Flush())
+}
+
 // streamBytes collects the small parts of a streamed response into one write.
 const streamBytes = 64 << 10
 
-type countingWriter struct{ c *conn }
+var streamWriters = sync.Pool{New: func() any { return &streamWriter{Writer: bufio.NewWriterSize(nil, streamBytes)} }}
 
-func (w countingWriter) Write(p []byte) (int, error) {
-	n, err := w.c.net.Write(p)
-	w.c.server.metrics.bytesOut.Add(float64(n))
-	return n, err
+// streamWriter writes to a connection through a buffer, or past it: who asks for the connection itself gets it behind what is in the buffer.
+type streamWriter struct {
+	*bufio.Writer
+	conn net.Conn
+}
+
+// SyscallConn implements syscall.Conn.
+func (w *streamWriter) SyscallConn() (syscall.RawConn, error) {
+	c, ok := w.conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	return c.SyscallConn()
 }
 
 // end says that no more requests come. In order, the ones in flight are still answered.

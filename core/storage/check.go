@@ -9,7 +9,7 @@ import (
 )
 
 // batchCheck checks a run of batches while its bytes pass by, in pieces of any size: their checksums, and, since those do not cover it, that their offsets
-// rise and their leader epochs are the log's. It costs a fetch a twentieth of its CPU time and is what keeps a decayed segment from being served: the answer is cut short, the client drops it, and
+// rise and their leader epochs are the log's. It is what keeps a decayed segment from being served: the answer is cut short, the client drops it, and
 // the partition is offline by then.
 type batchCheck struct {
 	name string        // of the file

@@ -109,7 +109,7 @@ func (l *Log) dueHorizons(list []place, cleaned record.Offset, now time.Time) bo
 			break
 		}
 		due := false
-		err := p.segment.scan(0, p.written, func(b record.Batch, _ int64) error {
+		err := p.segment.scan(0, p.written, windowBytes, func(b record.Batch, _ int64) error {
 			if ms, ok := b.DeleteHorizon(); ok && ms <= now.UnixMilli() {
 				due = true
 				return errFound

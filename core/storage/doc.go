@@ -4,7 +4,7 @@
 //
 // An append is acknowledged (its Pending resolves, Committed passes it) after it was synced, unless Options.Flush is FlushReplicated. What was
 // acknowledged is there after any crash, in order, at its offset; behind it there may be whole batches that were not acknowledged. Nothing that was
-// deleted comes back. The first failed write or sync takes the store offline until it is opened anew: nothing is tried again on a file
+// deleted comes back. What a former life of the process wrote is checked when it is first read. The first failed write or sync takes the store offline until it is opened anew: nothing is tried again on a file
 // whose content is unknown. A partition that turns out damaged below what was synced goes offline by name and the others serve.
 //
 // # How
@@ -35,6 +35,6 @@
 // options.go, errors.go; store.go the store; log.go a log and append; append.go the checks of a batch; committer.go rounds and
 // Pending; wal.go, wal_files.go, wal_replay.go the write-ahead log; flush.go tails to segments; checkpoint.go; recovery.go,
 // recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, files.go segments; read.go, times.go
-// reading; check.go, damage.go what keeps decayed bytes from being served; maintain.go, compact.go what time asks for; producers.go,
+// reading; check.go, sound.go, damage.go what keeps decayed bytes from being served; maintain.go, compact.go what time asks for; producers.go,
 // snapshot.go, transactions.go, txn_index.go, epochs.go what follows from the batches.
 package storage

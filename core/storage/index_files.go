@@ -83,7 +83,7 @@ func (s *segment) trueOffset(e offsetEntry) (bool, error) {
 
 // trueTime tells whether the batch that e stands for has its timestamp.
 func (s *segment) trueTime(x *index, e timeEntry, size int64) (ok bool, err error) {
-	err = s.scan(x.seek(int64(e.relative)), size, func(b record.Batch, _ int64) error {
+	err = s.scan(x.seek(int64(e.relative)), size, seekWindow, func(b record.Batch, _ int64) error {
 		relative := int64(b.LastOffset() - s.base)
 		if relative < int64(e.relative) {
 			return nil

@@ -206,6 +206,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 			return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, f.base, f.size, row.position)
 		}
 		seg.written, seg.liveFrom = seg.size, seg.size
+		seg.sound.inherit(seg.size)
 		l.mu.segments = append(l.mu.segments, seg)
 	}
 	if n := len(l.mu.segments); n == 0 || l.mu.segments[n-1].base != row.segment {

@@ -53,6 +53,9 @@ type segment struct {
 	// replaced is set before a compacted segment is renamed over this one's file: what is opened by name from then on may be another file.
 	replaced atomic.Bool
 
+	// sound says what of the file may be sent without being looked at.
+	sound sound
+
 	// aborted has the aborted transactions whose markers are in the segment, in the order of the markers, until its files are complete; then the
 	// index file has them. A slice that was handed out is only appended to. noAborted is set once it is known that there is no such file.
 	aborted   []AbortedTxn
@@ -159,7 +162,7 @@ func (s *segment) extend(x *index, size int64) error {
 		start = int64(x.offsets[n-1].position)
 	}
 	interval := int64(s.log.config().IndexIntervalBytes)
-	return s.scan(start, size, func(b record.Batch, at int64) error {
+	return s.scan(start, size, windowBytes, func(b record.Batch, at int64) error {
 		if at > start || start == 0 {
 			x.add(b, s.base, at, interval)
 		}
@@ -168,7 +171,7 @@ func (s *segment) extend(x *index, size int64) error {
 }
 
 // scan calls fn with each batch header of the file from position start, where a batch begins, up to size. Of a batch only the header may be looked at.
-func (s *segment) scan(start, size int64, fn func(b record.Batch, at int64) error) error {
+func (s *segment) scan(start, size int64, window int, fn func(b record.Batch, at int64) error) error {
 	if start >= size {
 		return nil
 	}
@@ -176,7 +179,7 @@ func (s *segment) scan(start, size int64, fn func(b record.Batch, at int64) erro
 	if err != nil {
 		return err
 	}
-	err = scanFile(f, start, size, s.rising(fn))
+	err = scanFile(f, start, size, window, s.rising(fn))
 	if errors.Is(err, ErrCorrupt) {
 		err = fmt.Errorf("%s: %w", f.name, err)
 	}
@@ -195,8 +198,12 @@ func (s *segment) rising(fn func(b record.Batch, at int64) error) func(b record.
 	}
 }
 
-func scanFile(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {
-	r := &windowReader{file: f, size: size}
+// seekWindow is what is read at a time to find a batch: the index leads to within an interval of it, so mostly one read is enough.
+const seekWindow = 8 << 10
+
+// scanFile reads window bytes at a time; batches larger than that are passed over without being read.
+func scanFile(f vfs.File, start, size int64, window int, fn func(b record.Batch, at int64) error) error {
+	r := &windowReader{file: f, size: size, window: window}
 	for at := start; at < size; {
 		head, err := r.read(at, record.HeaderBytes)
 		if err != nil {
@@ -231,7 +238,7 @@ func (s *segment) batches(start, size int64, fn func(b record.Batch, at int64) e
 }
 
 func batchesOf(f vfs.File, start, size int64, fn func(b record.Batch, at int64) error) error {
-	r := &windowReader{file: f, size: size}
+	r := &windowReader{file: f, size: size, window: windowBytes}
 	for at := start; at < size; {
 		head, err := r.read(at, record.HeaderBytes)
 		if err != nil {

@@ -184,12 +184,14 @@ func (f *walFile) end(sync bool) error {
 
 // windowReader reads a file forwards through one buffer.
 type windowReader struct {
-	file vfs.File
-	size int64
-	buf  []byte
-	at   int64 // position of buf in the file
+	file   vfs.File
+	size   int64
+	window int // bytes to read at a time, where no more are asked for
+	buf    []byte
+	at     int64 // position of buf in the file
 }
 
+// windowBytes is the window of who reads everything.
 const windowBytes = 1 << 20
 
 // read returns n bytes at at, fewer at the end of the file. They are valid until the next call.
@@ -198,7 +200,7 @@ func (r *windowReader) read(at int64, n int) ([]byte, error) {
 		return nil, nil
 	}
 	if at < r.at || at+int64(n) > r.at+int64(len(r.buf)) {
-		want := int(min(int64(max(n, windowBytes)), r.size-at))
+		want := int(min(int64(max(n, r.window)), r.size-at))
 		if cap(r.buf) < want {
 			r.buf = make([]byte, want)
 		}

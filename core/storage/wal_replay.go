@@ -36,7 +36,7 @@ func (p *walReplay) run() (ended bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p.r, p.end = &windowReader{file: p.file.file, size: size}, walHeaderBytes
+	p.r, p.end = &windowReader{file: p.file.file, size: size, window: windowBytes}, walHeaderBytes
 	for {
 		b, err := p.r.read(p.end, walHeadBytes)
 		if err != nil {
@@ -146,7 +146,7 @@ func (f *walFile) any() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	at, err := f.search(&windowReader{file: f.file, size: size}, walHeaderBytes, func(walHead) bool { return true })
+	at, err := f.search(&windowReader{file: f.file, size: size, window: windowBytes}, walHeaderBytes, func(walHead) bool { return true })
 	return at >= 0, err
 }
 

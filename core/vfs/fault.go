@@ -263,6 +263,13 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.File.ReadAt(p, off)
 }
 
+func (f *faultyFile) CopyTo(w io.Writer, off, n int64) (int64, error) {
+	if err := f.fs.apply(OpRead, "read", f.name); err != nil {
+		return 0, err
+	}
+	return f.File.CopyTo(w, off, n)
+}
+
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.WriteVecAt([][]byte{p}, off)
 }

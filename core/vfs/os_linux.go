@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +42,52 @@ func (f *osFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 		}
 	}
 	return written, nil
+}
+
+// CopyTo uses sendfile where w is a connection.
+func (f *osFile) CopyTo(w io.Writer, off, n int64) (int64, error) {
+	c, ok := w.(syscall.Conn)
+	if !ok {
+		return copyRange(w, f, off, n)
+	}
+	to, err := c.SyscallConn()
+	if err != nil {
+		return copyRange(w, f, off, n)
+	}
+	done, err := f.sendTo(to, off, n)
+	if done == 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) { // not from this file system, or not to this kind of connection
+		return copyRange(w, f, off, n)
+	}
+	return done, err
+}
+
+// sendTo moves n bytes from off on to a connection.
+func (f *osFile) sendTo(to syscall.RawConn, off, n int64) (int64, error) {
+	done := int64(0)
+	err := f.control("sendfile", func(fd int) error {
+		var failed error
+		err := to.Write(func(conn uintptr) bool {
+			for done < n {
+				at := off + done
+				sent, err := unix.Sendfile(int(conn), fd, &at, int(min(n-done, math.MaxInt32)))
+				done += int64(max(sent, 0))
+				switch {
+				case errors.Is(err, unix.EINTR):
+				case errors.Is(err, unix.EAGAIN):
+					return false // the poller calls again when there is room
+				case err == nil && sent == 0:
+					failed = io.ErrUnexpectedEOF
+					return true
+				case err != nil:
+					failed = err
+					return true
+				}
+			}
+			return true
+		})
+		return errors.Join(failed, err)
+	})
+	return done, err
 }
 
 // control runs a system call on the file's descriptor and keeps the file open meanwhile; an interrupted call is made again.

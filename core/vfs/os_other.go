@@ -2,6 +2,8 @@
 
 package vfs
 
+import "io"
+
 // WriteVecAt writes the buffers one by one.
 func (f *osFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 	written := 0
@@ -14,3 +16,6 @@ func (f *osFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 	}
 	return written, nil
 }
+
+// CopyTo copies through a buffer.
+func (f *osFile) CopyTo(w io.Writer, off, n int64) (int64, error) { return copyRange(w, f, off, n) }

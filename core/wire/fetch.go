@@ -48,8 +48,8 @@ const (
 	fetchLogStart = 5
 )
 
-// WriteFrame writes the response as a frame: the parts between the records from memory, the records by themselves.
-func (f *FetchResponse) WriteFrame(w io.Writer, correlation int32) error {
+// WriteFrame writes the response as a frame: the parts between the records from memory, the records by themselves. It returns how many bytes it wrote.
+func (f *FetchResponse) WriteFrame(w io.Writer, correlation int32) (int64, error) {
 	e := fetchEncoder{version: f.Version}
 	e.buf = append(e.buf, 0, 0, 0, 0)
 	e.buf = AppendResponseHeader(e.buf, correlation, f.Version >= fetchFlexible)
@@ -145,22 +145,25 @@ func (e *fetchEncoder) partition(p *FetchPartition) {
 	e.tags()
 }
 
-func (e *fetchEncoder) writeTo(w io.Writer) error {
+func (e *fetchEncoder) writeTo(w io.Writer) (sum int64, err error) {
 	binary.BigEndian.PutUint32(e.buf, uint32(len(e.buf)+e.payload-4))
 	at := 0
 	for _, c := range e.cuts {
-		if _, err := w.Write(e.buf[at:c.at]); err != nil {
-			return err
+		n, err := w.Write(e.buf[at:c.at])
+		sum += int64(n)
+		if err != nil {
+			return sum, err
 		}
 		at = c.at
-		n, err := c.payload.WriteTo(w)
-		if err == nil && n != int64(c.payload.Len()) {
+		m, err := c.payload.WriteTo(w)
+		sum += m
+		if err == nil && m != int64(c.payload.Len()) {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return err
+			return sum, err
 		}
 	}
-	_, err := w.Write(e.buf[at:])
-	return err
+	n, err := w.Write(e.buf[at:])
+	return sum + int64(n), err
 }

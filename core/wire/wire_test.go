@@ -165,8 +165,8 @@ func TestFetchIsWrittenAsTheLibraryWritesIt(t *testing.T) {
 		lib.Topics = append(lib.Topics, topic)
 
 		var got bytes.Buffer
-		if err := ours.WriteFrame(&got, 77); err != nil {
-			t.Fatal(err)
+		if n, err := ours.WriteFrame(&got, 77); err != nil || n != int64(got.Len()) {
+			t.Fatalf("%d bytes written, %d counted, %v", got.Len(), n, err)
 		}
 		b := got.Bytes()
 		if size := int(binary.BigEndian.Uint32(b)); size != len(b)-4 {
