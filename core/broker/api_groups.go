@@ -70,7 +70,14 @@ func (s *Server) leaveGroup(cl *call, req *kmsg.LeaveGroupRequest) {
 
 // DescribeGroups, versions 0 to 6.
 func (s *Server) describeGroups(cl *call, req *kmsg.DescribeGroupsRequest) {
-	s.opts.Groups.Describe(req, func(r *kmsg.DescribeGroupsResponse) { cl.reply(r) })
+	s.opts.Groups.Describe(req, func(r *kmsg.DescribeGroupsResponse) {
+		for i := range r.Groups {
+			if req.IncludeAuthorizedOperations && r.Groups[i].ErrorCode == 0 {
+				r.Groups[i].AuthorizedOperations = groupOperations
+			}
+		}
+		cl.reply(r)
+	})
 }
 
 // ListGroups, versions 0 to 5. 4 filters by state (KIP-518), 5 by type (KIP-848).

@@ -51,7 +51,7 @@ func start(t testing.TB, fs vfs.FS) *running {
 	if controller.Image().Topic("__consumer_offsets") != nil {
 		must(t, groups.Load(t.Context()))
 	}
-	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups, IdleTimeout: 10 * time.Second})
+	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups, IdleTimeout: 10 * time.Second, DataDir: "data"})
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r := &running{addr: tcp.Addr().String(), memory: wire.NewMemoryListener("embedded:9092"), groups: groups}

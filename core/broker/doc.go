@@ -12,5 +12,5 @@
 // Lock order: Server.mu; conn.mu. Neither is held while anything of other packages is called, or written.
 //
 // Files: server.go, conn.go, frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go (the
-// coordinator's log), api_<name>.go.
+// coordinator's log), authorized.go (what ANONYMOUS may do), loggers.go, api_<name>.go.
 package broker

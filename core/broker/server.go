@@ -25,12 +25,13 @@ type Options struct {
 	Groups     *coordinator.Groups
 	Logger     *slog.Logger
 
-	RequestBytes   int64         // memory of all requests in flight; default 128 MiB
-	MaxConnections int           // default 10,000
-	MaxInFlight    int           // requests of one connection; default 64
-	IdleTimeout    time.Duration // default 10 minutes, as Kafka's connections.max.idle.ms
-	FetchSessions  int           // default 1,000, as Kafka's max.incremental.fetch.session.cache.slots
-	DataDir        string        // named by DescribeLogDirs
+	RequestBytes   int64          // memory of all requests in flight; default 128 MiB
+	MaxConnections int            // default 10,000
+	MaxInFlight    int            // requests of one connection; default 64
+	IdleTimeout    time.Duration  // default 10 minutes, as Kafka's connections.max.idle.ms
+	FetchSessions  int            // default 1,000, as Kafka's max.incremental.fetch.session.cache.slots
+	DataDir        string         // named by DescribeLogDirs
+	LogLevel       *slog.LevelVar // of Logger, which clients may change; default one that changes nothing
 
 	// Advertised is host:port that clients are told to come to; empty: each is told the address it dialled, which is right but behind a translation of addresses.
 	Advertised string
@@ -39,6 +40,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.LogLevel == nil {
+		o.LogLevel = new(slog.LevelVar)
 	}
 	if o.RequestBytes <= 0 {
 		o.RequestBytes = 128 << 20

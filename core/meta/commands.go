@@ -22,6 +22,11 @@ const (
 	kindBrokerConfig
 	kindProducerIDs
 	kindFeatures
+	kindAddACLs
+	kindRemoveACLs
+	kindScram
+	kindQuota
+	kindResourceConfig
 )
 
 // commandVersion is raised when older nodes could not apply a command any more.
@@ -57,14 +62,37 @@ type takeProducerIDs struct{ Next record.ProducerID }
 // setFeatures replaces the finalised levels of features.
 type setFeatures struct{ Levels map[string]int16 }
 
-func (setCluster) kind() commandKind      { return kindCluster }
-func (setBroker) kind() commandKind       { return kindBroker }
-func (setTopic) kind() commandKind        { return kindTopic }
-func (removeTopic) kind() commandKind     { return kindRemoveTopic }
-func (setTopicConfig) kind() commandKind  { return kindTopicConfig }
-func (setBrokerConfig) kind() commandKind { return kindBrokerConfig }
-func (takeProducerIDs) kind() commandKind { return kindProducerIDs }
-func (setFeatures) kind() commandKind     { return kindFeatures }
+// addACLs adds rules.
+type addACLs struct{ ACLs []ACL }
+
+// removeACLs removes rules.
+type removeACLs struct{ ACLs []ACL }
+
+// alterScram sets or removes credentials.
+type alterScram struct{ Rows []scramRow }
+
+// setQuota replaces the quotas of one entity.
+type setQuota struct{ Quota Quota }
+
+// setResourceConfig replaces what is set on a group or a subscription of client metrics.
+type setResourceConfig struct {
+	Resource Resource
+	Config   map[string]string
+}
+
+func (setCluster) kind() commandKind        { return kindCluster }
+func (setBroker) kind() commandKind         { return kindBroker }
+func (setTopic) kind() commandKind          { return kindTopic }
+func (removeTopic) kind() commandKind       { return kindRemoveTopic }
+func (setTopicConfig) kind() commandKind    { return kindTopicConfig }
+func (setBrokerConfig) kind() commandKind   { return kindBrokerConfig }
+func (takeProducerIDs) kind() commandKind   { return kindProducerIDs }
+func (setFeatures) kind() commandKind       { return kindFeatures }
+func (addACLs) kind() commandKind           { return kindAddACLs }
+func (removeACLs) kind() commandKind        { return kindRemoveACLs }
+func (alterScram) kind() commandKind        { return kindScram }
+func (setQuota) kind() commandKind          { return kindQuota }
+func (setResourceConfig) kind() commandKind { return kindResourceConfig }
 
 func encodeCommand(c command) ([]byte, error) {
 	body, err := json.Marshal(c)
@@ -98,6 +126,16 @@ func decodeCommand(data []byte) (command, error) {
 		return decodeAs[takeProducerIDs](data[2:])
 	case kindFeatures:
 		return decodeAs[setFeatures](data[2:])
+	case kindAddACLs:
+		return decodeAs[addACLs](data[2:])
+	case kindRemoveACLs:
+		return decodeAs[removeACLs](data[2:])
+	case kindScram:
+		return decodeAs[alterScram](data[2:])
+	case kindQuota:
+		return decodeAs[setQuota](data[2:])
+	case kindResourceConfig:
+		return decodeAs[setResourceConfig](data[2:])
 	}
 	return nil, fmt.Errorf("%w: a command of kind %d", ErrDamaged, data[1])
 }
@@ -138,6 +176,20 @@ func (i *Image) apply(c command) *Image {
 		n.nextPID = max(i.nextPID, c.Next)
 	case setFeatures:
 		n.features, n.featuresEpoch = c.Levels, i.featuresEpoch+1
+	case addACLs:
+		for _, a := range c.ACLs {
+			n.acls = n.acls.Set(a.key(), a)
+		}
+	case removeACLs:
+		for _, a := range c.ACLs {
+			n.acls = n.acls.Delete(a.key())
+		}
+	case alterScram:
+		n.scram = i.withScram(c.Rows)
+	case setQuota:
+		n.quotas, n.quotaEpoch = withOrWithout(i.quotas, c.Quota.Entity, c.Quota.Values), i.quotaEpoch+1
+	case setResourceConfig:
+		n.resources = withOrWithout(i.resources, c.Resource, c.Config)
 	}
 	return &n
 }
@@ -149,6 +201,15 @@ func withEntry[K comparable, V any](m map[K]V, k K, v V) map[K]V {
 		c[key] = value
 	}
 	c[k] = v
+	return c
+}
+
+// withOrWithout returns a copy of m with one entry set, or without it when it is empty.
+func withOrWithout[K comparable, V any](m map[K]map[string]V, k K, v map[string]V) map[K]map[string]V {
+	c := withEntry(m, k, v)
+	if len(v) == 0 {
+		delete(c, k)
+	}
 	return c
 }
 
@@ -164,12 +225,23 @@ type imageContent struct {
 
 	Features      map[string]int16
 	FeaturesEpoch int64
+
+	ACLs      []ACL
+	Scram     []scramRow
+	Quotas    []Quota
+	Resources []setResourceConfig
 }
 
 // encode writes the image for a snapshot: a version byte and JSON.
 func (i *Image) encode() ([]byte, error) {
 	c := imageContent{ClusterID: i.clusterID, Controller: i.controller, Brokers: i.brokers, Configs: i.configs, NextPID: i.nextPID, BrokerSeq: i.brokerSeq,
-		Features: i.features, FeaturesEpoch: i.featuresEpoch}
+		Features: i.features, FeaturesEpoch: i.featuresEpoch, Scram: i.scramRows(), Quotas: i.Quotas()}
+	for a := range i.ACLs(everyACL) {
+		c.ACLs = append(c.ACLs, a)
+	}
+	for _, r := range i.Resources() {
+		c.Resources = append(c.Resources, setResourceConfig{r, i.resources[r]})
+	}
 	for t := range i.Topics() {
 		c.Topics = append(c.Topics, t)
 	}
@@ -197,6 +269,16 @@ func decodeImage(data []byte) (*Image, error) {
 	}
 	i.clusterID, i.controller, i.nextPID, i.brokerSeq = c.ClusterID, c.Controller, c.NextPID, c.BrokerSeq
 	i.features, i.featuresEpoch = c.Features, c.FeaturesEpoch
+	i.scram = i.withScram(c.Scram)
+	for _, a := range c.ACLs {
+		i.acls = i.acls.Set(a.key(), a)
+	}
+	for _, q := range c.Quotas {
+		i.quotas[q.Entity] = q.Values
+	}
+	for _, r := range c.Resources {
+		i.resources[r.Resource] = r.Config
+	}
 	if c.Brokers != nil {
 		i.brokers = c.Brokers
 	}

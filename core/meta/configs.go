@@ -4,7 +4,6 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +39,9 @@ const (
 	SourceDefaultBroker ConfigSource = 3 // dynamic, of all brokers
 	SourceStatic        ConfigSource = 4 // of the configuration file
 	SourceDefault       ConfigSource = 5
+	SourceLogger        ConfigSource = 6
+	SourceClientMetrics ConfigSource = 7
+	SourceGroup         ConfigSource = 8
 )
 
 // definition is one config key that Kafka knows.
@@ -49,33 +51,50 @@ type definition struct {
 	readOnly, sensitive bool
 	value               string // default
 	hasValue            bool
-	broker              string // of a topic key: the broker key it falls back to
+	broker              string // of a topic or group key: the broker key it falls back to
+	valid               string // from..to, or words with | between; empty when the type says all
+	quiet               bool   // described only where it is set
 }
 
 // definitions are all keys, by name.
-type definitions struct{ topic, broker map[string]definition }
+type definitions struct{ topic, broker, group, metrics map[string]definition }
+
+func (d definitions) of(t ResourceType) map[string]definition {
+	return map[ResourceType]map[string]definition{ResourceTopic: d.topic, ResourceBroker: d.broker, ResourceGroup: d.group, ResourceClientMetrics: d.metrics}[t]
+}
 
 // ownBrokerKeys are ours; Kafka has none of them.
 var ownBrokerKeys = []definition{{key: "log.flush", kind: TypeString, readOnly: true, value: "durable", hasValue: true}}
+
+// throttleKeys are rates of replication, which Kafka knows only where they are set.
+var throttleKeys = []string{"leader.replication.throttled.rate", "follower.replication.throttled.rate", "replica.alter.log.dirs.io.max.bytes.per.second"}
 
 // timeKeys are topic keys whose broker key has another unit too, so that Kafka names none: the one in milliseconds is taken.
 var timeKeys = map[string]string{"retention.ms": "log.retention.ms", "segment.ms": "log.roll.ms", "segment.jitter.ms": "log.roll.jitter.ms",
 	"flush.ms": "log.flush.interval.ms"}
 
 var knownConfigs = sync.OnceValue(func() definitions {
-	d := definitions{topic: map[string]definition{}, broker: map[string]definition{}}
+	d := definitions{topic: map[string]definition{}, broker: map[string]definition{}, group: map[string]definition{}, metrics: map[string]definition{}}
 	for line := range strings.Lines(configTable) {
 		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != 7 {
+		if len(f) != 8 {
 			continue // the heading
 		}
 		kind, err := strconv.Atoi(f[2])
 		if err != nil {
 			panic(fmt.Sprintf("configs.tsv: %q", line)) // a file of ours
 		}
-		def := definition{key: f[1], kind: ConfigType(kind), readOnly: f[3] == "true", sensitive: f[4] == "true", value: f[5], hasValue: f[5] != "-"}
-		if f[0] == "broker" {
+		def := definition{key: f[1], kind: ConfigType(kind), readOnly: f[3] == "true", sensitive: f[4] == "true", value: f[5], hasValue: f[5] != "-", valid: f[7]}
+		switch f[0] {
+		case "broker":
 			d.broker[def.key] = def
+			continue
+		case "client-metrics":
+			d.metrics[def.key] = def
+			continue
+		case "group":
+			def.broker = f[6]
+			d.group[def.key] = def
 			continue
 		}
 		def.broker = cmp.Or(f[6], timeKeys[def.key])
@@ -90,81 +109,11 @@ var knownConfigs = sync.OnceValue(func() definitions {
 	for _, def := range ownBrokerKeys {
 		d.broker[def.key] = def
 	}
+	for _, key := range throttleKeys {
+		d.broker[key] = definition{key: key, kind: TypeLong, valid: "0..", quiet: true}
+	}
 	return d
 })
-
-// bounds of the whole numbers that have any, and words of those that are words.
-var (
-	numberBounds = map[string][2]int64{
-		"segment.bytes": {1 << 20, math.MaxInt32}, "segment.ms": {1, math.MaxInt64}, "segment.index.bytes": {4, math.MaxInt32},
-		"max.message.bytes": {0, math.MaxInt32}, "index.interval.bytes": {0, math.MaxInt32}, "min.insync.replicas": {1, math.MaxInt32},
-		"retention.ms": {-1, math.MaxInt64}, "retention.bytes": {-1, math.MaxInt64}, "delete.retention.ms": {0, math.MaxInt64},
-		"min.compaction.lag.ms": {0, math.MaxInt64}, "max.compaction.lag.ms": {1, math.MaxInt64}, "flush.messages": {1, math.MaxInt64},
-		"flush.ms": {0, math.MaxInt64}, "file.delete.delay.ms": {0, math.MaxInt64}, "local.retention.ms": {-2, math.MaxInt64},
-		"local.retention.bytes": {-2, math.MaxInt64}, "message.timestamp.before.max.ms": {0, math.MaxInt64},
-		"message.timestamp.after.max.ms": {0, math.MaxInt64}, "segment.jitter.ms": {0, math.MaxInt64},
-		"compression.lz4.level": {1, 17}, "compression.zstd.level": {-131072, 22},
-	}
-	words = map[string][]string{
-		"cleanup.policy": {"delete", "compact"}, "message.timestamp.type": {"CreateTime", "LogAppendTime"},
-		"compression.type": {"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"},
-	}
-)
-
-// check tells what is wrong with a value of the key.
-func (d definition) check(value string) error {
-	wrong := func(want string) error {
-		return fmt.Errorf("%w: %s is %q, it must be %s", ErrInvalidConfig, d.key, value, want)
-	}
-	switch d.kind {
-	case TypeBoolean:
-		if value != "true" && value != "false" {
-			return wrong("true or false")
-		}
-	case TypeInt, TypeShort, TypeLong:
-		return d.checkNumber(value, wrong)
-	case TypeDouble:
-		f, err := strconv.ParseFloat(value, 64)
-		if err != nil || math.IsNaN(f) || d.key == "min.cleanable.dirty.ratio" && (f < 0 || f > 1) {
-			return wrong("a number, a ratio from 0 to 1")
-		}
-	case TypeList, TypeString:
-		if allowed := words[d.key]; allowed != nil {
-			for word := range strings.SplitSeq(value, ",") {
-				if !slices.Contains(allowed, strings.TrimSpace(word)) || d.kind == TypeString && strings.Contains(value, ",") {
-					return wrong(strings.Join(allowed, ", "))
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (d definition) checkNumber(value string, wrong func(string) error) error {
-	bits := map[ConfigType]int{TypeShort: 16, TypeInt: 32, TypeLong: 64}[d.kind]
-	n, err := strconv.ParseInt(value, 10, bits)
-	if err != nil {
-		return wrong("a whole number")
-	}
-	if b, ok := numberBounds[d.key]; ok && (n < b[0] || n > b[1]) {
-		return wrong(fmt.Sprintf("from %d to %d", b[0], b[1]))
-	}
-	return nil
-}
-
-// checkTopicConfig checks what is to be set on a topic. A key that Kafka does not know is refused, as there.
-func checkTopicConfig(config map[string]string) error {
-	for key, value := range config {
-		def, ok := knownConfigs().topic[key]
-		if !ok {
-			return fmt.Errorf("%w: unknown topic config name: %s", ErrInvalidConfig, key)
-		}
-		if err := def.check(value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // ConfigEntry is one described config value.
 type ConfigEntry struct {
@@ -200,6 +149,32 @@ func (c *Controller) brokerValue(i *Image, broker int32, def definition) []Synon
 	return found
 }
 
+// older are broker keys of older units, each with what one of it is in that of the key whose place they take where it is not set.
+var older = map[string][]struct {
+	key    string
+	factor int64
+}{
+	"log.retention.ms":      {{"log.retention.minutes", 60_000}, {"log.retention.hours", 3_600_000}},
+	"log.roll.ms":           {{"log.roll.hours", 3_600_000}},
+	"log.roll.jitter.ms":    {{"log.roll.jitter.hours", 3_600_000}},
+	"log.flush.interval.ms": {{"log.flush.scheduler.interval.ms", 1}},
+}
+
+// ofOlderUnits finds the value of a broker key in a key of an older unit that is set, in the unit of def.
+func (c *Controller) ofOlderUnits(i *Image, def definition) (Synonym, bool) {
+	for _, o := range older[def.key] {
+		for _, y := range c.brokerValue(i, c.opts.NodeID, knownConfigs().broker[o.key]) {
+			if n, err := strconv.ParseInt(y.Value, 10, 64); err == nil && y.Source != SourceDefault {
+				if n > 0 {
+					n *= o.factor
+				}
+				return Synonym{o.key, strconv.FormatInt(n, 10), y.Source}, true
+			}
+		}
+	}
+	return Synonym{}, false
+}
+
 // topicValue finds a topic key's value and all its sources.
 func (c *Controller) topicValue(i *Image, t *Topic, def definition) []Synonym {
 	var found []Synonym
@@ -210,7 +185,11 @@ func (c *Controller) topicValue(i *Image, t *Topic, def definition) []Synonym {
 	}
 	if b, ok := knownConfigs().broker[def.broker]; ok {
 		b.hasValue = b.hasValue && b.value == def.value // where they differ the topic key's own default holds
-		found = append(found, c.brokerValue(i, c.opts.NodeID, b)...)
+		of := c.brokerValue(i, c.opts.NodeID, b)
+		if y, ok := c.ofOlderUnits(i, b); ok && len(of) == 0 {
+			of = append(of, y)
+		}
+		found = append(found, of...)
 	}
 	if len(found) == 0 || found[len(found)-1].Source != SourceDefault {
 		found = append(found, Synonym{def.key, def.value, SourceDefault})
@@ -221,7 +200,10 @@ func (c *Controller) topicValue(i *Image, t *Topic, def definition) []Synonym {
 func entry(def definition, found []Synonym) ConfigEntry {
 	e := ConfigEntry{Key: def.key, Type: def.kind, ReadOnly: def.readOnly, Sensitive: def.sensitive || def.kind == TypePassword, Source: SourceDefault, Null: true, Synonyms: found}
 	if len(found) > 0 {
-		e.Value, e.Source, e.Null = found[0].Value, found[0].Source, false
+		e.Source = found[0].Source
+		if found[0].Key == def.key || def.broker == found[0].Key {
+			e.Value, e.Null = found[0].Value, false
+		}
 	}
 	return e
 }
@@ -230,7 +212,11 @@ func entry(def definition, found []Synonym) ConfigEntry {
 func (c *Controller) TopicConfig(i *Image, t *Topic) []ConfigEntry {
 	var list []ConfigEntry
 	for _, def := range knownConfigs().topic {
-		list = append(list, entry(def, c.topicValue(i, t, def)))
+		e := entry(def, c.topicValue(i, t, def))
+		if b := knownConfigs().broker[def.broker]; !b.hasValue { // Kafka names no default where the broker key has none
+			e.Synonyms = slices.DeleteFunc(e.Synonyms, func(y Synonym) bool { return y.Source == SourceDefault })
+		}
+		list = append(list, e)
 	}
 	return sorted(list)
 }
@@ -245,7 +231,17 @@ func (c *Controller) BrokerConfig(i *Image, broker int32) []ConfigEntry {
 	known := knownConfigs().broker
 	var list []ConfigEntry
 	for _, def := range known {
-		if found := c.brokerValue(i, broker, def); broker != AllBrokers || len(found) > 0 && found[0].Source == SourceDefaultBroker {
+		found := c.brokerValue(i, broker, def)
+		if def.quiet && len(found) == 0 {
+			continue
+		}
+		if broker != AllBrokers || len(found) > 0 && found[0].Source == SourceDefaultBroker {
+			for _, o := range older[def.key] {
+				if len(found) == 0 {
+					break // Kafka names them beside a value alone
+				}
+				found = append(found, c.brokerValue(i, broker, known[o.key])...)
+			}
 			list = append(list, entry(def, found))
 		}
 	}

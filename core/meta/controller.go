@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"path"
 	"runtime"
 	"strconv"
@@ -67,6 +68,9 @@ type Controller struct {
 // Open starts raft in opts.Dir, on an empty folder with a new cluster of one voter. It returns once the log is applied and this node leads.
 func Open(ctx context.Context, opts Options) (*Controller, error) {
 	c := &Controller{opts: opts, failed: make(chan struct{})}
+	id := strconv.Itoa(int(opts.NodeID))
+	c.opts.Static = map[string]string{"node.id": id, "broker.id": id}
+	maps.Copy(c.opts.Static, opts.Static)
 	if c.opts.Logger == nil {
 		c.opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -291,52 +295,6 @@ func (c *Controller) CreatePartitions(ctx context.Context, name string, total in
 		return err
 	}
 	return c.write(ctx, cmd)
-}
-
-// AlterTopicConfig applies all ops or none. ErrInvalidConfig, ErrInvalidRequest, ErrUnknownTopic.
-func (c *Controller) AlterTopicConfig(ctx context.Context, topic string, ops []ConfigOp, dryRun bool) error {
-	c.deciding.Lock()
-	defer c.deciding.Unlock()
-	i := c.Image()
-	t := i.Topic(topic)
-	if t == nil {
-		return fmt.Errorf("%w: %s", ErrUnknownTopic, topic)
-	}
-	known := knownConfigs().topic
-	config, err := alter(t.Config, ops, known, func(key string) string {
-		if def, ok := known[key]; ok {
-			return c.topicValue(i, t, def)[0].Value
-		}
-		return ""
-	})
-	if err == nil {
-		err = checkTopicConfig(config)
-	}
-	if err != nil || dryRun {
-		return err
-	}
-	return c.write(ctx, setTopicConfig{ID: t.ID, Config: config})
-}
-
-// AlterBrokerConfig applies all ops, or none, to one broker or AllBrokers. ErrInvalidConfig, ErrInvalidRequest.
-func (c *Controller) AlterBrokerConfig(ctx context.Context, broker int32, ops []ConfigOp, dryRun bool) error {
-	c.deciding.Lock()
-	defer c.deciding.Unlock()
-	i := c.Image()
-	known := knownConfigs().broker
-	config, err := alter(i.configs[broker], ops, known, func(key string) string {
-		if found := c.brokerValue(i, broker, known[key]); len(found) > 0 {
-			return found[0].Value
-		}
-		return ""
-	})
-	if err == nil {
-		err = checkBrokerConfig(ops, config)
-	}
-	if err != nil || dryRun {
-		return err
-	}
-	return c.write(ctx, setBrokerConfig{Broker: broker, Config: config})
 }
 
 // RegisterBroker adds a broker, or replaces what is known of it, with a new epoch.

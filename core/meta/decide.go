@@ -2,7 +2,6 @@ package meta
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,14 +61,15 @@ func decideTopic(i *Image, t NewTopic, id record.TopicID, d defaults) (setTopic,
 	if other := collision(i, t.Name); other != "" {
 		return setTopic{}, fmt.Errorf("%w: '%s' collides with '%s': . and _ are the same in metrics", ErrInvalidTopic, t.Name, other)
 	}
-	if err := checkTopicConfig(t.Config); err != nil {
+	config := normalTopicConfig(t.Config)
+	if err := checkTopicConfig(config); err != nil {
 		return setTopic{}, err
 	}
 	rows, err := assign(i, t, d)
 	if err != nil {
 		return setTopic{}, err
 	}
-	return setTopic{Topic{ID: id, Name: t.Name, Internal: t.Internal, Partitions: rows, Config: maps.Clone(t.Config)}}, nil
+	return setTopic{Topic{ID: id, Name: t.Name, Internal: t.Internal, Partitions: rows, Config: config}}, nil
 }
 
 // collision returns a topic whose name differs from name only in . and _.
@@ -168,91 +168,6 @@ func decidePartitions(i *Image, name string, total int32, assignment [][]int32) 
 	grown := *t
 	grown.Partitions = slices.Concat(t.Partitions, rows)
 	return setTopic{grown}, nil
-}
-
-// ConfigOp is one change of configs.
-type ConfigOp struct {
-	Key, Value string
-	Op         ConfigOpKind
-}
-
-// ConfigOpKind says what a ConfigOp does, by its number in the protocol.
-type ConfigOpKind int8
-
-// The operations. Append and Subtract are for lists.
-const (
-	OpSet ConfigOpKind = iota
-	OpDelete
-	OpAppend
-	OpSubtract
-)
-
-// alter applies ops to what is set; current gives the value that applies when nothing is set.
-func alter(set map[string]string, ops []ConfigOp, known map[string]definition, current func(key string) string) (map[string]string, error) {
-	out := maps.Clone(set)
-	if out == nil {
-		out = map[string]string{}
-	}
-	seen := map[string]bool{}
-	for _, op := range ops {
-		if seen[op.Key] {
-			return nil, fmt.Errorf("%w: %s is changed twice", ErrInvalidRequest, op.Key)
-		}
-		seen[op.Key] = true
-		value, isSet := out[op.Key]
-		if !isSet {
-			value = current(op.Key)
-		}
-		switch op.Op {
-		case OpSet:
-			out[op.Key] = op.Value
-		case OpDelete:
-			delete(out, op.Key)
-		case OpAppend, OpSubtract:
-			if known[op.Key].kind != TypeList {
-				return nil, fmt.Errorf("%w: %s is no list, so nothing can be added to it or taken from it", ErrInvalidConfig, op.Key)
-			}
-			out[op.Key] = alterList(value, op)
-		default:
-			return nil, fmt.Errorf("%w: config operation %d", ErrInvalidRequest, op.Op)
-		}
-	}
-	return out, nil
-}
-
-func alterList(value string, op ConfigOp) string {
-	var list []string
-	if value != "" {
-		list = strings.Split(value, ",")
-	}
-	for word := range strings.SplitSeq(op.Value, ",") {
-		at := slices.Index(list, word)
-		switch {
-		case op.Op == OpAppend && at < 0:
-			list = append(list, word)
-		case op.Op == OpSubtract && at >= 0:
-			list = slices.Delete(list, at, at+1)
-		}
-	}
-	return strings.Join(list, ",")
-}
-
-// checkBrokerConfig checks what is to be set dynamically on brokers. Unknown keys are stored.
-func checkBrokerConfig(ops []ConfigOp, config map[string]string) error {
-	known := knownConfigs().broker
-	for _, op := range ops {
-		def, ok := known[op.Key]
-		switch {
-		case !ok:
-		case def.readOnly:
-			return fmt.Errorf("%w: %s can only be set in the configuration file", ErrInvalidConfig, op.Key)
-		case op.Op != OpDelete:
-			if err := def.check(config[op.Key]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // atoi32 is for values that were checked.

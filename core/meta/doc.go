@@ -1,4 +1,4 @@
-// Package meta is the cluster's metadata: topics, where their partitions live, configs, brokers and producer ids.
+// Package meta is the cluster's metadata: topics, where their partitions live, configs, brokers, features, ACLs, credentials, quotas, producer ids.
 //
 // It is an immutable Image that only commands change, and every command goes through hashicorp/raft: it is decided on the current image (decide.go,
 // pure), written to the raft log, and applied (Image.apply, the only code that changes the image, live and on replay). Offsets, transactions
@@ -13,7 +13,7 @@
 // Goroutines are raft's; Close ends them. Lock order: Controller.deciding, then watch. Subscribers are called from raft's goroutine with watch
 // held.
 //
-// Files: image.go, commands.go (commands, apply, encoding), decide.go (checks and placement), configs.go with configs.tsv (every config key), static.go (those of a
-// configuration file), features.go,
-// controller.go (raft and the public methods), raft_log.go, raft_store.go, snapshots.go (raft's storage), errors.go.
+// Files: image.go, commands.go (commands, apply, encoding), decide.go (checks and placement of topics), configs.go with configs.tsv (every config key),
+// config_alter.go, config_checks.go, config_docs.go, static.go (keys of the configuration file), features.go, acls.go, scram.go, quotas.go, controller.go
+// (raft and the public methods), raft_log.go, raft_store.go, snapshots.go (raft's storage), errors.go.
 package meta

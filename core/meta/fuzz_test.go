@@ -79,6 +79,10 @@ func FuzzCommandLog(f *testing.F) {
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "b"}}, removeTopic{a}, removeTopic{a}, setTopic{Topic{ID: b, Name: "b", Partitions: rows}}},
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: b, Name: "a"}}},
 		{setFeatures{map[string]int16{"metadata.version": 30}}, setFeatures{}},
+		{addACLs{[]ACL{{2, "t", 3, "User:a", "*", 3, 3}, {3, "g", 4, "User:a", "*", 2, 2}}}, removeACLs{[]ACL{{2, "t", 3, "User:a", "*", 3, 3}}}},
+		{alterScram{[]scramRow{{"u", ScramSHA256, &ScramCredential{Iterations: 4096}}, {"u", ScramSHA512, &ScramCredential{}}}}, alterScram{[]scramRow{{"u", ScramSHA512, nil}}}},
+		{setQuota{Quota{QuotaEntity{User: DefaultName, ClientID: Named("c")}, map[string]float64{ProducerByteRate: 1}}}, setQuota{Quota{QuotaEntity{User: Named("u")}, nil}}},
+		{setResourceConfig{Resource{ResourceGroup, "g"}, map[string]string{"consumer.session.timeout.ms": "50000"}}, setResourceConfig{Resource{ResourceClientMetrics, "m"}, nil}},
 		{setTopic{Topic{ID: a, Name: "a"}}, setTopic{Topic{ID: a, Name: "b"}}, removeTopic{a}},
 	} {
 		damaged(commandLog(f, list...), func(data []byte) { f.Add(data) })

@@ -25,6 +25,12 @@ type Image struct {
 
 	features      map[string]int16 // finalised levels; one that is off is not there
 	featuresEpoch int64            // counts changes of features; 0 before the first
+
+	acls       *immutable.SortedMap[string, ACL] // by ACL.key
+	scram      map[scramKey]*ScramCredential
+	quotas     map[QuotaEntity]map[string]float64
+	quotaEpoch int64                          // counts changes of quotas since this node started
+	resources  map[Resource]map[string]string // what is set on groups and subscriptions of client metrics
 }
 
 // AllBrokers stands for every broker in broker configs.
@@ -59,7 +65,8 @@ type Broker struct {
 
 func emptyImage() *Image {
 	return &Image{controller: -1, topics: immutable.NewSortedMap[string, *Topic](nil), byID: immutable.NewMap[string, *Topic](nil),
-		brokers: map[int32]Broker{}, configs: map[int32]map[string]string{}}
+		brokers: map[int32]Broker{}, configs: map[int32]map[string]string{},
+		acls: immutable.NewSortedMap[string, ACL](nil), scram: map[scramKey]*ScramCredential{}, quotas: map[QuotaEntity]map[string]float64{}, resources: map[Resource]map[string]string{}}
 }
 
 // ClusterID is the id of the cluster, in Kafka's form: 22 characters.

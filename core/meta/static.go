@@ -15,15 +15,7 @@ func CheckStatic(key, value string) error {
 	if !known {
 		return fmt.Errorf("unknown broker config%s", suggestion(key, knownConfigs().broker))
 	}
-	if err := def.check(value); err != nil {
-		return err
-	}
-	for _, topic := range knownConfigs().topic {
-		if topic.broker == key { // bounds and words are the topic key's
-			return topic.check(value)
-		}
-	}
-	return nil
+	return def.check(def.normal(value))
 }
 
 // TopicDefault checks a topic key that a configuration file gives a default for all topics, and returns the broker key that holds it.
@@ -35,7 +27,7 @@ func TopicDefault(key, value string) (broker string, err error) {
 	case def.broker == "":
 		return "", fmt.Errorf("each topic has its own, there is no default for all")
 	}
-	return def.broker, def.check(value)
+	return def.broker, def.check(def.normal(value))
 }
 
 func suggestion(key string, known map[string]definition) string {

@@ -61,6 +61,16 @@ const (
 	InvalidRecord             Code = 87
 	UnstableOffsetCommit      Code = 88
 	ThrottlingQuotaExceeded   Code = 89
+	UnsupportedSASLMechanism  Code = 33
+	IllegalSASLState          Code = 34
+	LogDirNotFound            Code = 57
+	ElectionNotNeeded         Code = 84
+	NoReassignmentInProgress  Code = 85
+	ResourceNotFound          Code = 91
+	DuplicateResource         Code = 92
+	UnacceptableCredential    Code = 93
+	MismatchedEndpointType    Code = 114
+	UnsupportedEndpointType   Code = 115
 	InvalidUpdateVersion      Code = 95
 	UnknownTopicID            Code = 100
 	InconsistentTopicID       Code = 103

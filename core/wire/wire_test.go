@@ -100,7 +100,7 @@ func TestBadRequests(t *testing.T) {
 		"tags without end":        {frame(0, 9, bytes.Repeat([]byte{0xff}, 20)), ErrMalformed},
 		"a tag beyond the frame":  {frame(0, 9, []byte{1, 0, 100, 1}), ErrMalformed},
 		"an API nobody has":       {frame(9999, 0, nil), ErrUnknownAPI},
-		"an API not served":       {frame(int16(kmsg.SASLHandshake), 0, nil), ErrUnknownAPI},
+		"an API not served":       {frame(int16(kmsg.CreateDelegationToken), 1, nil), ErrUnknownAPI},
 		"a version too new":       {frame(0, 99, nil), ErrUnsupportedVersion},
 		"a version below zero":    {frame(0, -1, nil), ErrUnsupportedVersion},
 	} {

@@ -1,0 +1,84 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/meta"
+)
+
+// AlterClientQuotas, versions 0 and 1 (KIP-546). 1 is flexible.
+func (s *Server) alterClientQuotas(cl *call, req *kmsg.AlterClientQuotasRequest) {
+	ctx, cancel := s.within(0)
+	defer cancel()
+	resp := kmsg.NewPtrAlterClientQuotasResponse()
+	named := map[meta.QuotaEntity]int{}
+	for _, in := range req.Entries {
+		if e, err := quotaEntity(in.Entity); err == nil {
+			named[e]++
+		}
+	}
+	for i := range req.Entries {
+		in := &req.Entries[i]
+		out := kmsg.NewAlterClientQuotasResponseEntry()
+		e, err := quotaEntity(in.Entity)
+		switch {
+		case err != nil:
+			out.Entity = sameParts(in.Entity)
+		case named[e] == 0: // answered
+			continue
+		case named[e] > 1:
+			err = wrapped{meta.ErrInvalidRequest, "Ignoring an entity that stands in the request twice"}
+			fallthrough
+		default:
+			if err == nil {
+				err = s.alterQuota(ctx, e, in.Ops, req.ValidateOnly)
+			}
+			named[e] = 0
+			for _, p := range quotaParts(e) {
+				part := kmsg.NewAlterClientQuotasResponseEntryEntity()
+				part.Type, part.Name = p.kind, p.name.Name()
+				out.Entity = append(out.Entity, part)
+			}
+		}
+		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
+		resp.Entries = append(resp.Entries, out)
+	}
+	cl.reply(resp)
+}
+
+// sameParts repeats an entity that makes no sense.
+func sameParts(parts []kmsg.AlterClientQuotasRequestEntryEntity) []kmsg.AlterClientQuotasResponseEntryEntity {
+	var out []kmsg.AlterClientQuotasResponseEntryEntity
+	for _, p := range parts {
+		part := kmsg.NewAlterClientQuotasResponseEntryEntity()
+		part.Type, part.Name = p.Type, p.Name
+		out = append(out, part)
+	}
+	return out
+}
+
+func quotaEntity(parts []kmsg.AlterClientQuotasRequestEntryEntity) (meta.QuotaEntity, error) {
+	var e meta.QuotaEntity
+	for _, p := range parts {
+		name := meta.DefaultName
+		if p.Name != nil {
+			name = meta.Named(*p.Name)
+		}
+		at := map[string]*meta.QuotaName{userPart: &e.User, clientPart: &e.ClientID, ipPart: &e.IP}[p.Type]
+		if at == nil {
+			return e, wrapped{meta.ErrInvalidRequest, "Unhandled client quota entity type: " + p.Type}
+		}
+		*at = name // the last of a kind counts, as in Kafka
+	}
+	return e, nil
+}
+
+func (s *Server) alterQuota(ctx context.Context, e meta.QuotaEntity, in []kmsg.AlterClientQuotasRequestEntryOp, dryRun bool) error {
+	var ops []meta.QuotaOp
+	for _, op := range in {
+		ops = append(ops, meta.QuotaOp{Key: op.Key, Value: op.Value, Remove: op.Remove})
+	}
+	return s.opts.Controller.AlterQuota(ctx, e, ops, dryRun)
+}

@@ -1,0 +1,133 @@
+package meta
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/milldam/milldam/core/vfs"
+)
+
+func TestConfigValuesAreCheckedAsKafkaChecksThem(t *testing.T) {
+	c := open(t, vfs.NewMem())
+	create(t, c, "t")
+	topic, group, metrics := Resource{ResourceTopic, "t"}, Resource{ResourceGroup, "g"}, Resource{ResourceClientMetrics, "m"}
+	all, one := Resource{Type: ResourceBroker}, Resource{ResourceBroker, "1"}
+	set := func(pairs ...string) (ops []ConfigOp) {
+		for i := 0; i < len(pairs); i += 2 {
+			ops = append(ops, ConfigOp{Key: pairs[i], Value: pairs[i+1]})
+		}
+		return ops
+	}
+	for _, tc := range []struct {
+		resource Resource
+		ops      []ConfigOp
+		want     error
+		text     string
+	}{
+		{topic, set("retention.ms", " 5 ", "preallocate", "TRUE"), nil, ""},
+		{topic, set("cleanup.policy", ""), nil, ""},
+		{topic, set("cleanup.policy", "compact, delete"), nil, ""},
+		{topic, set("cleanup.policy", "compress"), ErrInvalidConfig, "must be one of: compact, delete"},
+		{topic, set("retention.ms", "-2"), ErrInvalidConfig, "at least -1"},
+		{topic, set("retention.ms", "1d"), ErrInvalidConfig, "Not a number of type LONG"},
+		{topic, set("segment.bytes", "4294967296"), ErrInvalidConfig, "Not a number of type INT"},
+		{topic, set("compression.gzip.level", "-1"), nil, ""},
+		{topic, set("compression.gzip.level", "0"), ErrInvalidConfig, "between 1 and 9 or equal to -1"},
+		{topic, set("compression.lz4.level", "18"), ErrInvalidConfig, "no more than 17"},
+		{topic, set("min.cleanable.dirty.ratio", "1.1"), ErrInvalidConfig, "no more than 1"},
+		{topic, set("preallocate", "yes"), ErrInvalidConfig, "true or false"},
+		{topic, set("min.compaction.lag.ms", "10", "max.compaction.lag.ms", "5"), ErrInvalidConfig, "conflict"},
+		{topic, set("remote.storage.enable", "true"), ErrInvalidConfig, "Tiered Storage"},
+		{topic, set("leader.replication.throttled.replicas", "0:1,1:1"), nil, ""},
+		{topic, set("leader.replication.throttled.replicas", "*"), nil, ""},
+		{topic, set("leader.replication.throttled.replicas", "0"), ErrInvalidConfig, "literal '*'"},
+		{topic, set("retentoin.ms", "1"), ErrInvalidConfig, "Unknown topic config name: retentoin.ms"},
+		{topic, []ConfigOp{{Key: "retention.ms", Value: "1", Op: OpAppend}}, ErrInvalidConfig, "not LIST"},
+		{topic, []ConfigOp{{Key: "retention.ms", Value: "1", Op: 9}}, ErrInvalidRequest, "operation"},
+		{topic, set("retention.ms", "1", "retention.ms", "2"), ErrInvalidRequest, "duplicate"},
+		{topic, []ConfigOp{{Key: "nobody.set.it", Op: OpDelete}}, nil, ""},
+		{Resource{Type: ResourceTopic}, nil, ErrInvalidRequest, "Default topic"},
+		{Resource{ResourceTopic, "none"}, nil, ErrUnknownTopic, "does not exist"},
+		{Resource{77, "x"}, nil, ErrInvalidRequest, "Unknown resource type 77"},
+		{all, set("a.plug.ins.key", "x"), nil, ""},
+		{all, set("log.retention.ms", "x"), ErrInvalidRequest, "LONG"},
+		{all, set("broker.id", "2"), ErrInvalidRequest, "dynamically: [broker.id]"},
+		{all, set("ssl.protocol", "TLSv1.3"), ErrInvalidRequest, "broker id must be specified"},
+		{one, set("ssl.protocol", "TLSv1.3"), nil, ""},
+		{one, set("ssl.keystore.location", "x"), ErrInvalidRequest, "per-listener"},
+		{all, set("num.io.threads", "16"), nil, ""},
+		{all, set("num.io.threads", "17"), ErrInvalidRequest, "double the current value 8"},
+		{all, set("num.io.threads", "3"), ErrInvalidRequest, "half the current value 8"},
+		{all, set("max.connections.per.ip", "0"), ErrInvalidRequest, "overrides"},
+		{all, set("max.connections.per.ip", "0", "max.connections.per.ip.overrides", "127.0.0.1:5"), nil, ""},
+		{all, set("max.connections.per.ip.overrides", "127.0.0.1"), ErrInvalidRequest, "want address:connections"},
+		{all, set("log.cleaner.min.compaction.lag.ms", "2", "log.cleaner.max.compaction.lag.ms", "1"), ErrInvalidRequest, "more than"},
+		{all, set("leader.replication.throttled.rate", "100"), nil, ""},
+		{Resource{ResourceBroker, "2"}, nil, ErrInvalidRequest, "expected 1, but received 2"},
+		{Resource{ResourceBroker, "x"}, nil, ErrInvalidRequest, "integer"},
+		{group, set("consumer.session.timeout.ms", "50000"), nil, ""},
+		{group, set("consumer.session.timeout.ms", "1"), ErrInvalidConfig, "group.consumer.min.session.timeout.ms"},
+		{group, set("consumer.heartbeat.interval.ms", "100000"), ErrInvalidConfig, "group.consumer.max.heartbeat.interval.ms"},
+		{group, set("share.auto.offset.reset", "by_duration:P1DT2H"), nil, ""},
+		{group, set("share.auto.offset.reset", "by_duration:P"), ErrInvalidConfig, "by_duration"},
+		{group, set("session.timeout.ms", "50000"), ErrInvalidConfig, "Unknown group config name"},
+		{Resource{Type: ResourceGroup}, nil, ErrInvalidRequest, "Default group"},
+		{metrics, set("interval.ms", "1000", "metrics", "a.b,c", "match", "client_id=x.*"), nil, ""},
+		{metrics, set("interval.ms", "99"), ErrInvalidRequest, "between 100 and 3600000"},
+		{metrics, set("match", "colour=red"), ErrInvalidConfig, "colour=red"},
+		{metrics, set("match", "client_id=["), ErrInvalidConfig, "pattern"},
+		{metrics, set("intervals.ms", "1"), ErrInvalidRequest, "Unknown client metrics"},
+	} {
+		err := c.AlterConfig(t.Context(), tc.resource, tc.ops, false, true)
+		if !errors.Is(err, tc.want) || err != nil && !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%v %v: %v, want %v with %q", tc.resource, tc.ops, err, tc.want, tc.text)
+		}
+	}
+}
+
+func TestAlteredConfigsAreDescribed(t *testing.T) {
+	fs := vfs.NewMem()
+	c := open(t, fs)
+	create(t, c, "t") // with retention.ms
+	must(t, c.AlterConfig(t.Context(), Resource{ResourceTopic, "t"}, []ConfigOp{{Key: "cleanup.policy", Value: "compact", Op: OpAppend}}, false, false))
+	must(t, c.AlterConfig(t.Context(), Resource{ResourceTopic, "t"}, []ConfigOp{{Key: "cleanup.policy", Value: "delete", Op: OpSubtract}}, false, false))
+	if config := c.Image().Topic("t").Config; config["cleanup.policy"] != "compact" || config["retention.ms"] != "-1" {
+		t.Errorf("appended and subtracted: %v", config)
+	}
+	must(t, c.AlterConfig(t.Context(), Resource{ResourceTopic, "t"}, []ConfigOp{{Key: "preallocate", Value: " TRUE "}}, true, false))
+	if config := c.Image().Topic("t").Config; len(config) != 1 || config["preallocate"] != "true" {
+		t.Errorf("replaced: %v", config)
+	}
+	g := Resource{ResourceGroup, "g"}
+	must(t, c.AlterConfig(t.Context(), g, []ConfigOp{{Key: "consumer.session.timeout.ms", Value: "50000"}}, false, false))
+	must(t, c.AlterBrokerConfig(t.Context(), AllBrokers, []ConfigOp{{Key: "group.consumer.assignment.interval.ms", Value: "7"}}, false))
+	must(t, c.Close())
+	c = open(t, fs)
+	i := c.Image()
+	if got := c.GroupValue(i, "g", "consumer.session.timeout.ms"); got != "50000" {
+		t.Errorf("of the group: %s", got)
+	}
+	if got := c.GroupValue(i, "other", "consumer.session.timeout.ms"); got != "45000" {
+		t.Errorf("of another group: %s", got)
+	}
+	if got := c.GroupValue(i, "g", "consumer.assignment.interval.ms"); got != "7" {
+		t.Errorf("from the brokers: %s", got)
+	}
+	must(t, c.AlterConfig(t.Context(), g, []ConfigOp{{Key: "consumer.session.timeout.ms", Op: OpDelete}}, false, false))
+	if list := c.Image().Resources(); len(list) != 0 {
+		t.Errorf("a group without configs is still listed: %v", list)
+	}
+}
+
+func TestOlderUnitsOfBrokerKeysCount(t *testing.T) {
+	c, err := Open(t.Context(), Options{FS: vfs.NewMem(), Dir: "meta", NodeID: 1, Static: map[string]string{"log.retention.hours": "2", "log.retention.minutes": "-1", "log.roll.hours": "3"}})
+	must(t, err)
+	defer c.Close()
+	if got := c.TopicValue(c.Image(), nil, "retention.ms"); got != "-1" {
+		t.Errorf("retention.ms is %s, want that of the minutes", got)
+	}
+	if got := c.TopicValue(c.Image(), nil, "segment.ms"); got != "10800000" {
+		t.Errorf("segment.ms is %s, want three hours", got)
+	}
+}
