@@ -402,6 +402,9 @@ func TestKafkaAdminTools(t *testing.T) {
 		t.Errorf("group describe does not show four partitions: %s", out)
 	}
 	tool(t, "ConsumerGroupCommand", "--group", "perf-readers", "--topic", "perf", "--reset-offsets", "--to-earliest", "--execute")
+	if _, lag, _ := milldamCode(t, nil, "group", "lag", "perf-readers", "--max", "0", "-b", n.kafka); !strings.Contains(lag, strconv.Itoa(records)+" records behind") {
+		t.Errorf("after the reset: %s", lag)
+	}
 	tool(t, "ConsumerGroupCommand", "--delete", "--group", "perf-readers")
 	tool(t, "TopicCommand", "--delete", "--topic", "perf")
 	if out := tool(t, "TopicCommand", "--list"); strings.Contains(out, "perf\n") {

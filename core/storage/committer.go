@@ -3,6 +3,7 @@ package storage
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/milldam/milldam/core/invariant"
 )
@@ -61,6 +62,8 @@ type committer struct {
 	}
 	wake chan struct{} // capacity 1
 	done chan struct{}
+
+	stats commitStats
 
 	// The rest belongs to commitLoop.
 	round    []queued
@@ -202,6 +205,7 @@ func (c *committer) writePart(queue []queued) (int, error) {
 	case total == 0:
 		return n, nil
 	}
+	began := time.Now()
 	if _, err := file.file.WriteVecAt(c.vectors, file.size); err != nil {
 		return 0, err
 	}
@@ -210,6 +214,7 @@ func (c *committer) writePart(queue []queued) (int, error) {
 			return 0, err
 		}
 	}
+	c.stats.count(total, time.Since(began))
 	file.size += total
 	file.made = max(file.made, file.size)
 	return n, nil

@@ -41,6 +41,7 @@ type Node struct {
 	http       *admin.Server
 	httpURL    string
 	recovery   storage.Recovery
+	storage    *storageMetrics
 	manager    atomic.Pointer[pipelines.Manager]
 
 	ready    atomic.Bool
@@ -115,6 +116,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.storage = newStorageMetrics(n.replicas.Store().Stats)
 	image := n.controller.Image()
 	groups := broker.GroupsOptions(n.controller, n.replicas, o.Logger)
 	groups.InitialRebalanceDelay = o.InitialRebalanceDelay
@@ -176,7 +178,7 @@ func (n *Node) metrics() prometheus.Gatherer {
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newPipelineMetrics(n.pipelines))
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		if n.ready.Load() {
-			for _, c := range n.broker.Collectors() {
+			for _, c := range append(n.broker.Collectors(), n.storage) {
 				if err := r.Register(c); err != nil {
 					var already prometheus.AlreadyRegisteredError
 					if !errors.As(err, &already) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -269,6 +270,36 @@ func TestRetentionKeepsTheTopicsOfTheDemo(t *testing.T) {
 	eventually(t, "the default deletes what is 25 years old", func() bool { return startOf("default") == 1 })
 	if got := startOf("kept"); got != 0 {
 		t.Errorf("retention.ms -1 starts at %d, want 0", got)
+	}
+}
+
+func TestStorageIsMeasured(t *testing.T) {
+	n := start(t, Options{FS: vfs.NewMem()})
+	cl := clientOf(t, n, kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation())
+	must(t, cl.ProduceSync(bounded(t), &kgo.Record{Value: []byte("x")}).FirstErr())
+	s := n.replicas.Store().Stats()
+	if s.Commits == 0 || s.CommittedBytes < 60 || s.CommitTime <= 0 || s.Partitions == 0 || s.Damaged != 0 || s.Full || s.Offline || s.TailLimit == 0 {
+		t.Errorf("after a record: %+v", s)
+	}
+	m := newStorageMetrics(func() storage.Stats {
+		return storage.Stats{Commits: 3, CommitTime: 1500 * time.Millisecond, Damaged: 1, Full: true}
+	})
+	const want = `
+# HELP milldam_storage_commit_seconds_total Time in writes to the write-ahead log and their syncs.
+# TYPE milldam_storage_commit_seconds_total counter
+milldam_storage_commit_seconds_total 1.5
+# HELP milldam_storage_damaged_partitions Partitions that are not served because a file of theirs is damaged.
+# TYPE milldam_storage_damaged_partitions gauge
+milldam_storage_damaged_partitions 1
+# HELP milldam_storage_disk_full 1 while appends are refused because the disk is nearly full.
+# TYPE milldam_storage_disk_full gauge
+milldam_storage_disk_full 1
+`
+	if err := testutil.CollectAndCompare(m, strings.NewReader(want), "milldam_storage_commit_seconds_total", "milldam_storage_damaged_partitions", "milldam_storage_disk_full"); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.CollectAndLint(m); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
 	}
 }
 
