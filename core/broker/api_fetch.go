@@ -155,15 +155,14 @@ func (op *fetchOp) enough() bool {
 		if err != nil || p.CheckEpoch(st.epoch) != nil {
 			return true
 		}
-		hw := p.HighWatermark()
 		if st.offset > p.Log.End() || st.offset < p.Log.Start() {
 			return true
 		}
-		if st.offset < hw {
+		if st.offset < p.Readable(op.readCommitted()) {
 			if need <= 1 {
 				return true
 			}
-			span, err := p.Read(st.offset, int(min(st.maxBytes, maxFetchBytes)), true)
+			span, _, err := op.span(p, st, int(min(st.maxBytes, maxFetchBytes)), true)
 			if err != nil {
 				return true
 			}
@@ -239,8 +238,19 @@ func (op *fetchOp) changed(st *fetchState, out *wire.FetchPartition) bool {
 // readCommitted is the isolation level of consumers that see no aborted records.
 const readCommitted = 1
 
+func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel == readCommitted }
+
+// span is what the consumer may read of a partition, and for read_committed ones which transactions in it are aborted.
+func (op *fetchOp) span(p *replica.Partition, st *fetchState, maxBytes int, atLeastOne bool) (storage.Span, []storage.AbortedTxn, error) {
+	if op.readCommitted() {
+		return p.ReadCommitted(st.offset, maxBytes, atLeastOne)
+	}
+	span, err := p.Read(st.offset, maxBytes, atLeastOne)
+	return span, nil, err
+}
+
 func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
-	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.req.IsolationLevel == readCommitted}
+	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.readCommitted()}
 	p, err := op.partition(st)
 	if err == nil {
 		err = p.CheckEpoch(st.epoch)
@@ -253,7 +263,7 @@ func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]sto
 	if *left <= 0 && !atLeastOne {
 		return out
 	}
-	span, err := p.Read(st.offset, min(int(st.maxBytes), *left), atLeastOne)
+	span, aborted, err := op.span(p, st, min(int(st.maxBytes), *left), atLeastOne)
 	if err != nil {
 		out.Error = op.server.code(err)
 		return out
@@ -262,6 +272,9 @@ func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]sto
 		return out
 	}
 	*left -= span.Len()
+	for _, a := range aborted {
+		out.Aborted = append(out.Aborted, wire.AbortedTxn{ProducerID: a.ProducerID, First: a.First})
+	}
 	op.server.metrics.fetched.Add(float64(span.Len()))
 	*spans = append(*spans, span)
 	out.Records = &(*spans)[len(*spans)-1]

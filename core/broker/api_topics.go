@@ -252,7 +252,7 @@ func (s *Server) listOffsets(cl *call, req *kmsg.ListOffsetsRequest) {
 		for _, in := range t.Partitions {
 			p := kmsg.NewListOffsetsResponseTopicPartition()
 			p.Partition, p.Timestamp, p.Offset, p.LeaderEpoch = in.Partition, -1, -1, -1
-			if err := s.listOffset(cl.header.Version, t.Topic, &in, &p); err != nil {
+			if err := s.listOffset(cl.header.Version, req.IsolationLevel == readCommitted, t.Topic, &in, &p); err != nil {
 				p.ErrorCode = int16(s.code(err))
 			}
 			out.Partitions = append(out.Partitions, p)
@@ -262,7 +262,7 @@ func (s *Server) listOffsets(cl *call, req *kmsg.ListOffsetsRequest) {
 	cl.reply(resp)
 }
 
-func (s *Server) listOffset(version int16, topic string, in *kmsg.ListOffsetsRequestTopicPartition, out *kmsg.ListOffsetsResponseTopicPartition) error {
+func (s *Server) listOffset(version int16, committed bool, topic string, in *kmsg.ListOffsetsRequestTopicPartition, out *kmsg.ListOffsetsResponseTopicPartition) error {
 	p, err := s.opts.Replicas.Partition(topic, in.Partition)
 	if err == nil {
 		err = p.CheckEpoch(record.LeaderEpoch(in.CurrentLeaderEpoch))
@@ -278,13 +278,13 @@ func (s *Server) listOffset(version int16, topic string, in *kmsg.ListOffsetsReq
 	}
 	switch ts := in.Timestamp; {
 	case ts == latestOffset:
-		at(p.LastStable())
+		at(p.Readable(committed))
 	case ts == earliestOffset, ts == earliestLocal && version >= listEarliestLocal:
 		at(p.Log.Start())
 	case ts == latestTiered && version >= listLatestTiered, ts == earliestPending && version >= listPending:
 		out.LeaderEpoch = -1 // nothing is tiered
 	case ts == maxTimestamp && version >= listMaxTimestamp:
-		found, ok, err := p.Log.MaxTimestamp()
+		found, ok, err := p.Log.MaxTimestamp(p.Readable(committed))
 		if err != nil || !ok {
 			return err
 		}
@@ -292,7 +292,7 @@ func (s *Server) listOffset(version int16, topic string, in *kmsg.ListOffsetsReq
 	case ts < 0:
 		out.ErrorCode = int16(wire.UnsupportedVersion)
 	default:
-		found, ok, err := p.Log.OffsetForTime(ts)
+		found, ok, err := p.Log.OffsetForTime(ts, p.Readable(committed))
 		if err != nil || !ok {
 			return err
 		}

@@ -83,6 +83,19 @@ func (p *Partition) Read(offset record.Offset, maxBytes int, atLeastOne bool) (s
 	return p.Log.Read(offset, maxBytes, p.HighWatermark(), atLeastOne)
 }
 
+// ReadCommitted reads up to the last stable offset; see storage.Log.ReadCommitted.
+func (p *Partition) ReadCommitted(offset record.Offset, maxBytes int, atLeastOne bool) (storage.Span, []storage.AbortedTxn, error) {
+	return p.Log.ReadCommitted(offset, maxBytes, atLeastOne)
+}
+
+// Readable is the end of what consumers may read: the last stable offset for read_committed ones, the high watermark for others.
+func (p *Partition) Readable(committed bool) record.Offset {
+	if committed {
+		return p.LastStable()
+	}
+	return p.HighWatermark()
+}
+
 // wake wakes those who wait for the high watermark to move.
 func (p *Partition) wake() {
 	p.mu.Lock()

@@ -213,6 +213,7 @@ func (l *Log) replaceSegment(seg *segment, temp string, w *compactor) error {
 	next := &segment{log: l, base: seg.base, end: seg.end, size: int64(len(w.out)), written: int64(len(w.out)), sealed: true,
 		liveFrom: int64(len(w.out)), first: seg.first, hasFirst: seg.hasFirst}
 	seg.replaced.Store(true)
+	l.rewrites.Add(1)
 	err := errors.Join(fsys.Rename(temp, seg.file(logSuffix)), l.store.files.forget(seg.file(logSuffix)), fsys.SyncDir(l.dir))
 	if err != nil {
 		l.fail(err)

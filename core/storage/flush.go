@@ -224,7 +224,9 @@ func (l *Log) completeSegments() error {
 		l.mu.Lock()
 		seg.older.Store(nil)
 		seg.live, seg.liveFrom, seg.aborted, seg.snapshot = nil, seg.size, nil, producers{}
-		seg.noAborted.Store(len(aborted) == 0)
+		if len(aborted) == 0 {
+			seg.indexed.Store(&aborted)
+		}
 		l.mu.Unlock()
 	}
 }

@@ -366,7 +366,7 @@ func openWith(t testing.TB, from *vfs.Mem, known topics, file diskFile, data []b
 				}
 			}
 		}
-		_, _, _ = l.OffsetForTime(1000)
+		_, _, _ = l.OffsetForTime(1000, l.Committed())
 		_, _ = appendSync(l, idempotent(t, 5, 0, 30, "v"))
 	}
 	return fmt.Sprint(logged.String(), r.Offline), s.Log(topicA, 0), nil
@@ -484,7 +484,7 @@ func checkIndexed(t *testing.T, s *Store, began int64, what string) {
 			t.Fatalf("%s: a read at %d: %v", what, i, err)
 		}
 		ts := began + int64(10*i)
-		if found, ok, err := l.OffsetForTime(ts - 5); err != nil || !ok || found.Offset != i {
+		if found, ok, err := l.OffsetForTime(ts-5, l.Committed()); err != nil || !ok || found.Offset != i {
 			t.Fatalf("%s: the time of %d is at %+v, %v, %v", what, i, found, ok, err)
 		}
 	}

@@ -31,6 +31,9 @@ type Log struct {
 	// fresh is set while the directory, or the small files in it, are not durable yet.
 	fresh atomic.Bool
 
+	// rewrites counts the segments that were replaced or removed. It rises before their files change.
+	rewrites atomic.Int64
+
 	mu struct {
 		sync.Mutex
 		config LogConfig

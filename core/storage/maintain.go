@@ -187,6 +187,7 @@ func (l *Log) removeBelowStart() error {
 		removable := len(l.mu.segments) > 1 && seg.end <= l.mu.start && l.sealedLocked(seg)
 		if removable {
 			l.mu.segments = l.mu.segments[1:]
+			l.rewrites.Add(1)
 		}
 		l.mu.Unlock()
 		if !removable {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type Span struct {
 	file   *openFile
 	at     int64
 	length int
+	upTo   record.Offset // no batch of it begins at or behind it
 
 	// Of a range of a file: the log it is of, and what its batches must be.
 	log     *Log
@@ -151,6 +153,25 @@ func (l *Log) Read(offset record.Offset, maxBytes int, bound record.Offset, atLe
 	return span, nil
 }
 
+// ReadCommitted is Read up to LastStable, with the aborted transactions that have records in the run.
+func (l *Log) ReadCommitted(offset record.Offset, maxBytes int, atLeastOne bool) (Span, []AbortedTxn, error) {
+	for {
+		before := l.rewrites.Load()
+		span, err := l.Read(offset, maxBytes, l.LastStable(), atLeastOne)
+		if err != nil || span.length == 0 {
+			return span, nil, err
+		}
+		aborted, err := l.Aborted(offset, span.upTo)
+		// What compaction or retention takes meanwhile the run still has, and the index no more.
+		if err == nil && l.rewrites.Load() == before {
+			return span, aborted, nil
+		}
+		if err := errors.Join(err, span.Close()); err != nil && !errors.Is(err, errReplaced) {
+			return Span{}, nil, err
+		}
+	}
+}
+
 func (l *Log) readTailLocked(offset record.Offset, maxBytes int, bound record.Offset, atLeastOne bool) Span {
 	i, _ := slices.BinarySearchFunc(l.mu.tail, offset, func(e *entry, want record.Offset) int {
 		if e.batch.LastOffset() < want {
@@ -166,6 +187,7 @@ func (l *Log) readTailLocked(offset record.Offset, maxBytes int, bound record.Of
 		}
 		s.memory = append(s.memory, e.batch)
 		s.length += len(e.batch)
+		s.upTo = e.batch.NextOffset()
 	}
 	return s
 }
@@ -268,7 +290,23 @@ func (p *place) read(offset record.Offset, maxBytes int, bound record.Offset, at
 	if err != nil {
 		return Span{}, err
 	}
-	return Span{file: f, at: at, length: int(length), log: p.segment.log, sound: &p.segment.sound, next: min(offset, head.BaseOffset()), end: p.end, written: p.written, epochs: p.epochs}, nil
+	return Span{file: f, at: at, length: int(length), log: p.segment.log, sound: &p.segment.sound, next: min(offset, head.BaseOffset()), end: p.end, written: p.written, epochs: p.epochs, upTo: min(bound, p.endOf(at+length))}, nil
+}
+
+// endOf returns an offset at or behind the end of what lies before position, as far as the index knows.
+func (p *place) endOf(position int64) record.Offset {
+	x := p.live
+	if older := p.segment.older.Load(); older != nil && position <= p.liveFrom {
+		x = older
+	}
+	if x == nil || x.fromFiles { // an entry of a file may be wrong, and nobody would know
+		return p.end
+	}
+	i, _ := slices.BinarySearchFunc(x.offsets, position, func(e offsetEntry, want int64) int { return cmp.Compare(int64(e.position), want) })
+	if i == len(x.offsets) {
+		return p.end
+	}
+	return min(p.end, p.segment.base+record.Offset(x.offsets[i].relative))
 }
 
 // upTo shortens a range that starts at position at, so that it ends before the batch at or behind bound.

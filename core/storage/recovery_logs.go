@@ -121,8 +121,9 @@ func (r *recovery) identifyByRow(dir string, partition int32, name string, damag
 
 // segmentFile is a segment's file as opening found it.
 type segmentFile struct {
-	base record.Offset
-	size int64
+	base    record.Offset
+	size    int64
+	aborted bool // it has a transaction index
 }
 
 // openSegments finds the log's segments and takes over what the checkpoint says of it.
@@ -137,13 +138,17 @@ func (l *Log) openSegments(r *recovery) error {
 		return err
 	}
 	var files []segmentFile
+	aborted := map[record.Offset]bool{}
 	for _, name := range names {
+		if base, ok := segmentBase(name, txnSuffix); ok {
+			aborted[base] = true
+		}
 		if base, ok := segmentBase(name, logSuffix); ok {
 			info, err := fsys.Stat(path.Join(l.dir, name))
 			if err != nil {
 				return err
 			}
-			files = append(files, segmentFile{base, info.Size()})
+			files = append(files, segmentFile{base: base, size: info.Size()})
 		}
 		if strings.HasSuffix(name, cleanedSuffix) {
 			if err := fsys.Remove(path.Join(l.dir, name)); err != nil {
@@ -153,6 +158,9 @@ func (l *Log) openSegments(r *recovery) error {
 	}
 	if err := l.readDamage(names); err != nil {
 		return err
+	}
+	for i := range files {
+		files[i].aborted = aborted[files[i].base]
 	}
 	slices.SortFunc(files, func(a, b segmentFile) int { return cmp.Compare(a.base, b.base) })
 	r.found(l, files)
@@ -199,6 +207,9 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment}
 		if seg.sealed {
 			seg.size = f.size
+			if !f.aborted {
+				seg.indexed.Store(new([]AbortedTxn))
+			}
 			if seg.end = row.segment; i+1 < len(files) {
 				seg.end = min(seg.end, files[i+1].base)
 			}
@@ -268,6 +279,7 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
 				return row, err
 			}
+			files[i].aborted = true
 		}
 	}
 	return row, nil

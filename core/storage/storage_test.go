@@ -408,7 +408,7 @@ func TestRetention(t *testing.T) {
 		t.Errorf("retention.bytes of 40 KiB left %d bytes from %d on", size, l.Start())
 	}
 	maintain(func(c *LogConfig) { c.Retention = 4 * time.Hour })
-	found, _, err := l.OffsetForTime(0)
+	found, _, err := l.OffsetForTime(0, l.Committed())
 	if age := time.Since(time.UnixMilli(found.Timestamp)); err != nil || age > 5*time.Hour+30*time.Minute || l.Committed() != 100 {
 		t.Errorf("retention of 4 h left a record of %s, %v", age, err)
 	}
@@ -426,7 +426,7 @@ func TestTimes(t *testing.T) {
 	known := twoTopics()
 	s := open(t, vfs.NewMem(), known)
 	l := create(t, s, known, topicA, 0)
-	if _, ok, err := l.MaxTimestamp(); ok || err != nil {
+	if _, ok, err := l.MaxTimestamp(l.Committed()); ok || err != nil {
 		t.Errorf("of an empty log: %v, %v", ok, err)
 	}
 	var stamps []int64
@@ -443,12 +443,12 @@ func TestTimes(t *testing.T) {
 				break
 			}
 		}
-		found, ok, err := l.OffsetForTime(ts)
+		found, ok, err := l.OffsetForTime(ts, l.Committed())
 		if err != nil || ok != (want >= 0) || ok && (int(found.Offset) != want || found.Timestamp != stamps[want]) {
 			t.Fatalf("at %d: %+v, %v, %v; want offset %d", ts, found, ok, err, want)
 		}
 	}
-	top, ok, err := l.MaxTimestamp()
+	top, ok, err := l.MaxTimestamp(l.Committed())
 	if err != nil || !ok || stamps[top.Offset] != top.Timestamp {
 		t.Fatalf("MaxTimestamp = %+v, %v", top, err)
 	}
@@ -470,7 +470,7 @@ func TestTimesWhileTailsAreWritten(t *testing.T) {
 		written := make(chan error, 1)
 		go func() { written <- s.flushTails([]*Log{l}) }()
 		for range 50 {
-			if found, ok, err := l.OffsetForTime(3); err != nil || !ok || found.Offset != 3 {
+			if found, ok, err := l.OffsetForTime(3, l.Committed()); err != nil || !ok || found.Offset != 3 {
 				t.Fatalf("%+v, %v, %v; want offset 3", found, ok, err)
 			}
 		}

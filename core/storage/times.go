@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 
@@ -15,18 +14,9 @@ type Timed struct {
 	Epoch     record.LeaderEpoch
 }
 
-// OffsetForTime returns the first committed record of time ts (ms) or later; ok is false when there is none.
-func (l *Log) OffsetForTime(ts int64) (found Timed, ok bool, err error) {
-	// All places at once: what the flusher writes meanwhile is found behind them, in the tail or not.
-	l.mu.Lock()
-	from, committed := l.mu.start, l.mu.committed
-	var places []place
-	for i, s := range l.mu.segments {
-		if s.written > 0 {
-			places = append(places, l.placeLockedAt(i))
-		}
-	}
-	l.mu.Unlock()
+// OffsetForTime returns the first record below bound of time ts (ms) or later; ok is false when there is none. As in Kafka a marker is a record too.
+func (l *Log) OffsetForTime(ts int64, bound record.Offset) (found Timed, ok bool, err error) {
+	from, places := l.places()
 	for _, p := range places {
 		if p.end <= from {
 			continue
@@ -36,13 +26,25 @@ func (l *Log) OffsetForTime(ts int64) (found Timed, ok bool, err error) {
 			return Timed{}, false, l.foundDamage(err)
 		}
 		if !skip {
-			if found, ok, err := l.firstAtOrAfter(ts, max(from, first), min(p.end, committed)); ok || err != nil {
+			if found, ok, err := l.firstAtOrAfter(ts, from, max(from, first), min(p.end, bound)); ok || err != nil {
 				return found, ok, err
 			}
 		}
 		from = p.end
 	}
-	return l.firstAtOrAfter(ts, from, committed)
+	return l.firstAtOrAfter(ts, from, from, bound)
+}
+
+// places returns the log start and all that is in segment files, at once: what the flusher writes meanwhile is found behind them, in the tail or not.
+func (l *Log) places() (start record.Offset, places []place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, s := range l.mu.segments {
+		if s.written > 0 {
+			places = append(places, l.placeLockedAt(i))
+		}
+	}
+	return l.mu.start, places
 }
 
 // seekTime returns from where on to look; skip is true when no record of the segment is young enough.
@@ -65,14 +67,14 @@ func (p *place) seekTime(ts int64) (from record.Offset, skip bool, err error) {
 	return p.segment.base + record.Offset(x.seekTime(ts)), false, nil
 }
 
-// firstAtOrAfter looks at the records in [from, to) one after the other.
-func (l *Log) firstAtOrAfter(ts int64, from, to record.Offset) (found Timed, ok bool, err error) {
+// firstAtOrAfter looks at the records of the batches in [from, to) one after the other; those below start are gone.
+func (l *Log) firstAtOrAfter(ts int64, start, from, to record.Offset) (found Timed, ok bool, err error) {
 	err = l.Scan(from, to, func(b record.Batch) error {
-		if b.MaxTimestamp() < ts || b.IsControl() {
+		if b.MaxTimestamp() < ts {
 			return nil
 		}
 		return b.Each(l.decompressed(), func(r *record.Record) error {
-			if r.Timestamp < ts || r.Offset < from || r.Offset >= to {
+			if r.Timestamp < ts || r.Offset < start || r.Offset >= to {
 				return nil
 			}
 			found, ok = Timed{r.Offset, r.Timestamp, b.LeaderEpoch()}, true
@@ -88,34 +90,6 @@ func (l *Log) firstAtOrAfter(ts int64, from, to record.Offset) (found Timed, ok 
 // decompressed is how large a batch's records may be that was checked when it came in.
 func (l *Log) decompressed() int {
 	return maxDecompressed * max(int(l.config().MaxMessageBytes), directBytes)
-}
-
-// MaxTimestamp returns the committed record with the largest timestamp, the first of several; ok is false in an empty log.
-func (l *Log) MaxTimestamp() (found Timed, ok bool, err error) {
-	start, committed := l.Start(), l.Committed()
-	largest := Timed{Timestamp: record.NoTimestamp}
-	var in []byte
-	err = l.Scan(start, committed, func(b record.Batch) error {
-		if b.MaxTimestamp() > largest.Timestamp && !b.IsControl() {
-			largest.Timestamp, in = b.MaxTimestamp(), append(in[:0], b...)
-		}
-		return nil
-	})
-	if err != nil || in == nil {
-		return Timed{}, false, err
-	}
-	b := record.Batch(bytes.Clone(in))
-	err = b.Each(l.decompressed(), func(r *record.Record) error {
-		if r.Timestamp != b.MaxTimestamp() || r.Offset < start {
-			return nil
-		}
-		found, ok = Timed{r.Offset, r.Timestamp, b.LeaderEpoch()}, true
-		return errFound
-	})
-	if errors.Is(err, errFound) {
-		err = nil
-	}
-	return found, ok, err
 }
 
 // sortedSegments is for callers that hold no lock.

@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"testing"
 
@@ -287,6 +289,126 @@ func TestTransactionsAcrossSegments(t *testing.T) {
 	check(open(t, fs.CrashClone(nil), known).Log(topicA, 0))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	check(open(t, fs, known).Log(topicA, 0))
+}
+
+// readCommitted returns the values that a read_committed consumer sees from offset on: it passes over control batches, and over the batches of aborted
+// transactions, as the protocol's clients do.
+func readCommitted(t testing.TB, l *Log, from record.Offset) []string {
+	t.Helper()
+	var values []string
+	aborting := map[record.ProducerID]bool{}
+	for stable := l.LastStable(); from < stable; {
+		span, aborted, err := l.ReadCommitted(from, 3000, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var buf bytes.Buffer
+		if _, err := span.WriteTo(&buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := span.Close(); err != nil {
+			t.Fatal(err)
+		}
+		before := from
+		for rest := buf.Bytes(); len(rest) > 0; {
+			var b record.Batch
+			if b, rest, err = record.Next(rest); errors.Is(err, record.ErrTruncated) && from > before {
+				break // the last may be cut
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			for len(aborted) > 0 && aborted[0].First <= b.LastOffset() {
+				aborting[aborted[0].ProducerID] = true
+				aborted = aborted[1:]
+			}
+			values = append(values, visible(t, b, from, aborting)...)
+			from = b.NextOffset()
+		}
+		if from == before {
+			break // compaction took the rest
+		}
+	}
+	return values
+}
+
+func visible(t testing.TB, b record.Batch, from record.Offset, aborting map[record.ProducerID]bool) (values []string) {
+	t.Helper()
+	if b.IsControl() {
+		if m, ok, err := b.Marker(); err != nil {
+			t.Fatal(err)
+		} else if ok && !m.Commit {
+			delete(aborting, m.ProducerID)
+		}
+		return nil
+	}
+	if b.IsTransactional() && aborting[b.ProducerID()] {
+		return nil
+	}
+	err := b.Each(1<<20, func(r *record.Record) error {
+		if r.Offset >= from {
+			values = append(values, fmt.Sprintf("%d=%s", r.Offset, clip(string(r.Value))))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+func TestReadCommittedPassesOverAbortedRecords(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	s := open(t, fs, known)
+	l := create(t, s, known, topicA, 0)
+	var want []string
+	sequence := record.Sequence(0)
+	for i := range 60 {
+		commit := i%3 != 0
+		for range 1 + i%4 {
+			value := fmt.Sprintf("%d:%0300d", i, i)
+			a := mustAppendVerified(t, l, transactional(t, 7, 0, sequence, value))
+			if sequence++; commit {
+				want = append(want, fmt.Sprintf("%d=%s", a.BaseOffset, clip(value)))
+			}
+		}
+		a := mustAppend(t, l, plain(t, "plain"))
+		want = append(want, fmt.Sprintf("%d=plain", a.BaseOffset))
+		mustEnd(t, l, record.Marker{ProducerID: 7, Commit: commit})
+	}
+	mustAppendVerified(t, l, transactional(t, 7, 0, sequence, "open"))
+	check := func(l *Log) {
+		t.Helper()
+		if got := readCommitted(t, l, 0); !slices.Equal(got, want) {
+			t.Errorf("%d values, want %d: %v", len(got), len(want), got)
+		}
+		if got := readCommitted(t, l, 101); !slices.Equal(got, readCommitted(t, l, 0)[slices.Index(want, got[0]):]) {
+			t.Errorf("from the middle: %v", got)
+		}
+	}
+	check(l)
+	check(open(t, fs.CrashClone(nil), known).Log(topicA, 0))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	clean := fs.CrashClone(nil)
+	check(open(t, clean, known).Log(topicA, 0))
+	names, err := fs.List("data/logs/a-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, name := range names {
+		if path.Ext(name) == txnSuffix {
+			damaged++
+			if err := vfs.WriteFileAtomic(fs, "data/logs/a-0/"+name, []byte("garbage")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if damaged < 2 {
+		t.Fatalf("%d transaction indexes in %v", damaged, names)
 	}
 	check(open(t, fs, known).Log(topicA, 0))
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -59,40 +60,72 @@ func decodeTxnIndex(data []byte, base, end record.Offset) (list []AbortedTxn, ok
 	return list, true
 }
 
-// readTxnIndex returns the aborted transactions whose markers are in a segment that is complete.
-func (s *segment) readTxnIndex() ([]AbortedTxn, error) {
-	if s.noAborted.Load() {
-		return nil, nil
+// loadAborted returns the aborted transactions whose markers are in a segment that is complete, in the order of the markers.
+func (s *segment) loadAborted() ([]AbortedTxn, error) {
+	if known := s.indexed.Load(); known != nil {
+		return *known, nil
 	}
 	data, err := vfs.ReadFile(s.log.store.opts.FS, s.file(txnSuffix))
-	if errors.Is(err, fs.ErrNotExist) {
-		if s.replaced.Load() {
-			return nil, errReplaced
-		}
-		s.noAborted.Store(true)
-		return nil, nil
+	if s.replaced.Load() {
+		return nil, errReplaced
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	list, ok := decodeTxnIndex(data, s.base, s.end)
 	if !ok {
-		return nil, errTxnIndex
+		s.log.store.opts.Logger.Warn("a damaged transaction index is built anew", "file", s.file(txnSuffix))
+		if list, err = s.log.abortedFromBatches(s); err != nil {
+			return nil, err
+		}
+	}
+	s.indexed.Store(&list)
+	return list, nil
+}
+
+// abortedFromBatches finds a segment's aborted transactions in the log, from the nearest state of the producers in front of it on.
+func (l *Log) abortedFromBatches(s *segment) ([]AbortedTxn, error) {
+	var state producers
+	segments := l.sortedSegments()
+	i := slices.Index(segments, s)
+	if i < 0 {
+		return nil, errReplaced
+	}
+	for ; i >= 0; i-- {
+		data, err := vfs.ReadFile(l.store.opts.FS, segments[i].file(snapshotSuffix))
+		if err != nil {
+			continue
+		}
+		if p, err := decodeSnapshot(data); err == nil {
+			state = p
+			break
+		}
+	}
+	var list []AbortedTxn
+	for _, seg := range segments[max(i, 0):] {
+		err := seg.batches(0, seg.size, func(b record.Batch, _ int64) error {
+			if ended, ok := state.apply(b); ok && ended.aborted && seg == s {
+				list = append(list, ended.AbortedTxn)
+			}
+			return nil
+		})
+		if err != nil || seg == s {
+			return list, err
+		}
 	}
 	return list, nil
 }
 
-var errTxnIndex = errors.New("damaged transaction index")
-
-// Aborted returns the aborted transactions with records in [from, to), by first offset. to must not be above LastStable.
+// Aborted returns the aborted transactions with records in [from, to), by first offset. to must not be above LastStable. Beside compaction and retention
+// use ReadCommitted.
 func (l *Log) Aborted(from, to record.Offset) ([]AbortedTxn, error) {
 	var found []AbortedTxn
 	for _, part := range l.abortedFrom(from) {
 		list := part.live
 		if list == nil {
 			var err error
-			if list, err = part.segment.readTxnIndex(); err != nil {
-				return nil, err
+			if list, err = part.segment.loadAborted(); err != nil {
+				return nil, fmt.Errorf("aborted transactions of %s: %w", l, err)
 			}
 		}
 		done := false
@@ -116,7 +149,7 @@ func (l *Log) abortedFrom(offset record.Offset) []abortedPart {
 	defer l.mu.Unlock()
 	var parts []abortedPart
 	for _, s := range l.mu.segments[l.segmentAtLocked(offset):] {
-		if s.live == nil && !s.noAborted.Load() || len(s.aborted) > 0 {
+		if known := s.indexed.Load(); s.live == nil && (known == nil || len(*known) > 0) || len(s.aborted) > 0 {
 			parts = append(parts, abortedPart{s, slices.Clip(s.aborted)})
 		}
 	}

@@ -35,8 +35,15 @@ type FetchPartition struct {
 	HighWatermark record.Offset
 	LastStable    record.Offset
 	LogStart      record.Offset
-	ReadCommitted bool    // an empty list of aborted transactions, not a null one
-	Records       Payload // nil is none
+	ReadCommitted bool         // a list of aborted transactions, not a null one
+	Aborted       []AbortedTxn // by first offset
+	Records       Payload      // nil is none
+}
+
+// AbortedTxn is an aborted transaction with records in a response.
+type AbortedTxn struct {
+	ProducerID record.ProducerID
+	First      record.Offset
 }
 
 // Versions in which the layout changes.
@@ -125,11 +132,7 @@ func (e *fetchEncoder) partition(p *FetchPartition) {
 	if e.version >= fetchLogStart {
 		e.i64(int64(p.LogStart))
 	}
-	if p.ReadCommitted {
-		e.length(0)
-	} else {
-		e.length(-1)
-	}
+	e.aborted(p)
 	if e.version >= fetchReplica {
 		e.i32(-1) // no other replica is preferred
 	}
@@ -143,6 +146,19 @@ func (e *fetchEncoder) partition(p *FetchPartition) {
 		e.payload += n
 	}
 	e.tags()
+}
+
+func (e *fetchEncoder) aborted(p *FetchPartition) {
+	if !p.ReadCommitted {
+		e.length(-1)
+		return
+	}
+	e.length(len(p.Aborted))
+	for _, a := range p.Aborted {
+		e.i64(int64(a.ProducerID))
+		e.i64(int64(a.First))
+		e.tags()
+	}
 }
 
 func (e *fetchEncoder) writeTo(w io.Writer) (sum int64, err error) {

@@ -148,6 +148,7 @@ func TestFetchIsWrittenAsTheLibraryWritesIt(t *testing.T) {
 	for version := r.Min; version <= r.Max; version++ {
 		ours := FetchResponse{Version: version, SessionID: 5, Topics: []FetchTopic{{Name: "t", ID: record.TopicID{9}, Partitions: []FetchPartition{
 			{Partition: 3, HighWatermark: 10, LastStable: 9, LogStart: 1, Records: payload("batches")},
+			{Partition: 5, HighWatermark: 10, LastStable: 9, LogStart: 1, ReadCommitted: true, Aborted: []AbortedTxn{{7, 2}, {8, 3}}, Records: payload("more")},
 			{Partition: 4, Error: UnknownTopicOrPartition, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: true},
 		}}}}
 		lib := kmsg.NewPtrFetchResponse()
@@ -158,10 +159,13 @@ func TestFetchIsWrittenAsTheLibraryWritesIt(t *testing.T) {
 		p := kmsg.NewFetchResponseTopicPartition()
 		p.Partition, p.HighWatermark, p.LastStableOffset, p.LogStartOffset, p.RecordBatches = 3, 10, 9, 1, []byte("batches")
 		p.AbortedTransactions = nil
+		aborted := kmsg.NewFetchResponseTopicPartition()
+		aborted.Partition, aborted.HighWatermark, aborted.LastStableOffset, aborted.LogStartOffset, aborted.RecordBatches = 5, 10, 9, 1, []byte("more")
+		aborted.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 7, FirstOffset: 2}, {ProducerID: 8, FirstOffset: 3}}
 		q := kmsg.NewFetchResponseTopicPartition()
 		q.Partition, q.ErrorCode, q.HighWatermark, q.LastStableOffset, q.LogStartOffset = 4, int16(UnknownTopicOrPartition), -1, -1, -1
 		q.AbortedTransactions, q.RecordBatches = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}, []byte{}
-		topic.Partitions = append(topic.Partitions, p, q)
+		topic.Partitions = append(topic.Partitions, p, aborted, q)
 		lib.Topics = append(lib.Topics, topic)
 
 		var got bytes.Buffer
@@ -199,7 +203,7 @@ func summary(r *kmsg.FetchResponse) string {
 	for _, t := range again.Topics {
 		text += fmt.Sprint(" ", t.Topic, t.TopicID)
 		for _, p := range t.Partitions {
-			text += fmt.Sprint(" ", p.Partition, p.ErrorCode, p.HighWatermark, p.LastStableOffset, p.LogStartOffset, len(p.AbortedTransactions), string(p.RecordBatches))
+			text += fmt.Sprint(" ", p.Partition, p.ErrorCode, p.HighWatermark, p.LastStableOffset, p.LogStartOffset, p.AbortedTransactions, string(p.RecordBatches))
 		}
 	}
 	return text
