@@ -63,7 +63,7 @@ func (c *cluster) read(topic string) []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
 	if err != nil {
 		c.t.Fatal(err)
 	}

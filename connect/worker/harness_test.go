@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,31 +20,39 @@ import (
 	"github.com/milldam/milldam/runtime/node"
 )
 
-// cluster is one node in memory.
+// cluster is one node in memory, or the brokers that MILLDAM_TEST_BROKERS names, which may be Apache Kafka.
 type cluster struct {
 	t       testing.TB
 	options client.Options
+	prefix  string // of names in a cluster that others use as well
 	kafka   *kgo.Client
 	admin   *kadm.Client
 }
 
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	n, err := node.Start(t.Context(), node.Options{FS: vfs.NewMem(), Kafka: "127.0.0.1:0", HTTP: node.None})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
+	c := &cluster{t: t}
+	if brokers := os.Getenv("MILLDAM_TEST_BROKERS"); brokers != "" {
+		c.options.Brokers, c.prefix = []string{brokers}, fmt.Sprintf("t%d-", time.Now().UnixNano())
+	} else {
+		n, err := node.Start(t.Context(), node.Options{FS: vfs.NewMem(), Kafka: "127.0.0.1:0", HTTP: node.None})
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	cl, err := client.New(n.Client(), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
+		t.Cleanup(func() {
+			if err := n.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		c.options = n.Client()
+	}
+	var err error
+	if c.kafka, err = client.New(c.options, kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(cl.Close)
-	return &cluster{t: t, options: n.Client(), kafka: cl, admin: kadm.NewClient(cl)}
+	t.Cleanup(c.kafka.Close)
+	c.admin = kadm.NewClient(c.kafka)
+	return c
 }
 
 // within bounds what a test waits for.
@@ -55,6 +64,7 @@ func (c *cluster) within() context.Context {
 
 func (c *cluster) topic(name string, partitions int32) string {
 	c.t.Helper()
+	name = c.prefix + name
 	if _, err := c.admin.CreateTopic(c.within(), partitions, 1, nil, name); err != nil {
 		c.t.Fatal(err)
 	}
@@ -76,7 +86,7 @@ func (c *cluster) produce(topic string, partitions int32, from, to int) {
 // committed is the group's offset of each partition of a topic, added up.
 func (c *cluster) committed(group, topic string) int64 {
 	c.t.Helper()
-	offsets, err := c.admin.FetchOffsets(c.within(), group)
+	offsets, err := c.admin.FetchOffsets(c.within(), c.prefix+group)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -87,27 +97,39 @@ func (c *cluster) committed(group, topic string) int64 {
 	return sum
 }
 
-// read returns the records of a topic up to its end.
+// read returns the committed records of a topic up to its end.
 func (c *cluster) read(topic string) []*kgo.Record {
 	c.t.Helper()
 	ends, err := c.admin.ListEndOffsets(c.within(), topic)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	left := int64(0)
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	cl, err := client.New(c.options, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	cl, err := client.New(c.options, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer cl.Close()
 	var out []*kgo.Record
-	for int64(len(out)) < left {
+	for len(left) > 0 {
 		fetches := cl.PollFetches(c.within())
 		if err := fetches.Err(); err != nil {
 			c.t.Fatal(err)
 		}
-		out = append(out, fetches.Records()...)
+		for r := range fetches.RecordsAll() {
+			if !r.Attrs.IsControl() {
+				out = append(out, r)
+			}
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		}
 	}
 	return out
 }
@@ -300,7 +322,7 @@ func (s *sink) flushes(reason connect.FlushReason) int {
 var fast = worker.Errors{First: time.Millisecond, Longest: 10 * time.Millisecond}
 
 func (c *cluster) sinkTask(s connect.Sink, topic string, change ...func(*worker.SinkOptions)) *worker.SinkTask {
-	o := worker.SinkOptions{Pipeline: "p", Client: c.options, Group: "g", Topics: []string{topic}, Sink: s, Errors: fast, MemoryBytes: 1 << 20,
+	o := worker.SinkOptions{Pipeline: c.prefix + "p", Client: c.options, Group: c.prefix + "g", Topics: []string{topic}, Sink: s, Errors: fast, MemoryBytes: 1 << 20,
 		Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil))}
 	for _, f := range change {
 		f(&o)

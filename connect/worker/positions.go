@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/connect"
 	"github.com/milldam/milldam/core/client"
@@ -44,8 +45,11 @@ func createPositions(ctx context.Context, cl *kgo.Client) error {
 }
 
 // loadPositions reads the positions of a pipeline's source, by source partition.
+//
+// It reads what is not committed too, and finds out by the markers: a reader of committed records would have to wait for the transactions of
+// other pipelines, whose tasks may be dead, and may come back only after this one.
 func loadPositions(ctx context.Context, o client.Options, pipeline string) (map[string][]byte, error) {
-	cl, err := client.New(o, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{PositionsTopic: {0: kgo.NewOffset().AtStart()}}))
+	cl, err := client.New(o, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{PositionsTopic: {0: kgo.NewOffset().AtStart()}}), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, connect.Permanent(fmt.Errorf("make a client: %w", err))
 	}
@@ -58,7 +62,7 @@ func loadPositions(ctx context.Context, o client.Options, pipeline string) (map[
 		return nil, fmt.Errorf("look up the end of %s: %w", PositionsTopic, err)
 	}
 	end, _ := ends.Lookup(PositionsTopic, 0)
-	positions := map[string][]byte{}
+	positions := committedPositions{pipeline: pipeline, positions: map[string][]byte{}, open: map[int64][]*kgo.Record{}}
 	for read := int64(0); read < end.Offset; {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -66,12 +70,46 @@ func loadPositions(ctx context.Context, o client.Options, pipeline string) (map[
 		}
 		for r := range fetches.RecordsAll() {
 			read = r.Offset + 1
-			if err := addPosition(positions, pipeline, r); err != nil {
+			if err := positions.take(r); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return positions, nil
+	return positions.positions, nil
+}
+
+// committedPositions are the positions of a pipeline in the records taken so far, and those whose transaction has not ended.
+type committedPositions struct {
+	pipeline  string
+	positions map[string][]byte
+	open      map[int64][]*kgo.Record // by producer id
+}
+
+func (p *committedPositions) take(r *kgo.Record) error {
+	switch {
+	case r.Attrs.IsControl():
+		open := p.open[r.ProducerID]
+		delete(p.open, r.ProducerID)
+		if !isCommit(r) {
+			return nil
+		}
+		for _, r := range open {
+			if err := addPosition(p.positions, p.pipeline, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	case r.Attrs.IsTransactional():
+		p.open[r.ProducerID] = append(p.open[r.ProducerID], r)
+		return nil
+	}
+	return addPosition(p.positions, p.pipeline, r)
+}
+
+// isCommit tells whether the marker of a transaction's end says that it is committed.
+func isCommit(marker *kgo.Record) bool {
+	var key kmsg.ControlRecordKey
+	return key.ReadFrom(marker.Key) == nil && key.Type == kmsg.ControlRecordKeyTypeCommit
 }
 
 func addPosition(positions map[string][]byte, pipeline string, r *kgo.Record) error {

@@ -38,6 +38,10 @@ type revocation struct {
 }
 
 func (t *SinkTask) clientOptions() []kgo.Opt {
+	isolation := kgo.ReadCommitted()
+	if t.opts.ReadUncommitted {
+		isolation = kgo.ReadUncommitted()
+	}
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(t.opts.Group),
 		kgo.ConsumeTopics(t.opts.Topics...),
@@ -47,7 +51,9 @@ func (t *SinkTask) clientOptions() []kgo.Opt {
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { t.onRevoked(parts, false) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, parts map[string][]int32) { t.onRevoked(parts, true) }),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(isolation),
+		// With the markers of transactions offsets are committed to the end of the log also where the last records are markers.
+		kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(fetchMaxBytes),
 	}
 	if t.opts.InstanceID != "" {

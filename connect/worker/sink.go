@@ -26,9 +26,11 @@ type SinkOptions struct {
 	// InstanceID, when set, is the task's stable name in the group: a restarted one takes its place again without a rebalance.
 	InstanceID string
 	Topics     []string
-	Sink       connect.Sink
-	Transform  Transform // nil: records as they are
-	Errors     Errors
+	// ReadUncommitted also reads what is in transactions that have not ended or were aborted.
+	ReadUncommitted bool
+	Sink            connect.Sink
+	Transform       Transform // nil: records as they are
+	Errors          Errors
 	// MemoryBytes is what the sink and the batches before it may hold.
 	MemoryBytes int64
 	Logger      *slog.Logger

@@ -24,7 +24,9 @@ type SourceOptions struct {
 	Source    connect.Source
 	Transform Transform // nil: records as they are
 	Errors    Errors
-	Logger    *slog.Logger
+	// ExactlyOnce writes records and positions in transactions: who reads committed records sees each once.
+	ExactlyOnce bool
+	Logger      *slog.Logger
 }
 
 const (
@@ -86,8 +88,11 @@ func (t *SourceTask) Run(ctx context.Context) (err error) {
 			err = fmt.Errorf("close the source: %w", closed)
 		}
 	}()
-	t.client, err = client.New(t.opts.Client, kgo.ProducerLinger(sourceLinger), kgo.MaxBufferedBytes(sourceBufferBytes))
-	if err != nil {
+	opts := []kgo.Opt{kgo.ProducerLinger(sourceLinger), kgo.MaxBufferedBytes(sourceBufferBytes)}
+	if t.opts.ExactlyOnce {
+		opts = append(opts, kgo.TransactionalID(sourceTransactionalID(t.opts.Pipeline)), kgo.TransactionTimeout(sourceTransactionTimeout))
+	}
+	if t.client, err = client.New(t.opts.Client, opts...); err != nil {
 		return connect.Permanent(fmt.Errorf("make a client: %w", err))
 	}
 	defer t.client.Close()
@@ -100,13 +105,21 @@ func (t *SourceTask) Run(ctx context.Context) (err error) {
 	life, die := context.WithCancel(context.WithoutCancel(ctx))
 	defer die()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopPatience, die) })()
+	if t.opts.ExactlyOnce {
+		return withoutCancel(ctx, t.runTransactions(ctx, life))
+	}
+	return t.runAcknowledged(ctx, life)
+}
+
+// runAcknowledged reads the source to its end, until ctx ends, or until it cannot go on, and stores positions behind what is acknowledged.
+func (t *SourceTask) runAcknowledged(ctx, life context.Context) error {
 	keeping, leave := context.WithCancel(life)
 	defer leave()
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	var keeper sync.WaitGroup
 	keeper.Go(func() { t.keep(keeping, stop) })
-	err = t.read(reading, life)
+	err := t.read(reading, func(b connect.SourceBatch) error { return t.send(life, b) })
 	ended := errors.Is(err, io.EOF)
 	if ended {
 		err = nil
@@ -133,6 +146,12 @@ func (t *SourceTask) open(ctx context.Context) error {
 	if err := createPositions(ctx, t.client); err != nil {
 		return err
 	}
+	if t.opts.ExactlyOnce {
+		// The transaction of a task before this one is aborted now, or its commit completed; its positions count only after that.
+		if _, _, err := t.client.ProducerID(ctx); err != nil {
+			return fmt.Errorf("start the transactional producer %s: %w", sourceTransactionalID(t.opts.Pipeline), err)
+		}
+	}
 	positions, err := loadPositions(ctx, t.opts.Client, t.opts.Pipeline)
 	if err != nil {
 		return err
@@ -140,8 +159,8 @@ func (t *SourceTask) open(ctx context.Context) error {
 	return t.opts.Source.Open(ctx, connect.SourceTask{Pipeline: t.opts.Pipeline, Logger: t.opts.Logger, Positions: positions})
 }
 
-// read sends what the source reads until ctx ends, or the task fails; io.EOF is the source's end. What is sent may take as long as life.
-func (t *SourceTask) read(ctx, life context.Context) error {
+// read hands what the source reads to send until ctx ends, or the task fails; io.EOF is the source's end.
+func (t *SourceTask) read(ctx context.Context, send func(connect.SourceBatch) error) error {
 	pace, trying := t.opts.Errors.backoff(), false
 	for {
 		b, err := t.opts.Source.Read(ctx)
@@ -153,7 +172,7 @@ func (t *SourceTask) read(ctx, life context.Context) error {
 				trying = false
 				t.well()
 			}
-			if err := t.send(life, b); err != nil {
+			if err := send(b); err != nil {
 				return err
 			}
 			continue
@@ -211,14 +230,10 @@ func (t *SourceTask) send(ctx context.Context, b connect.SourceBatch) error {
 }
 
 func (t *SourceTask) produce(ctx context.Context, f *flight, r connect.Record) {
-	out := &kgo.Record{Topic: t.opts.Topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-	for _, h := range r.Headers {
-		out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
-	}
 	t.mu.Lock()
 	f.left++
 	t.mu.Unlock()
-	t.client.Produce(ctx, out, func(_ *kgo.Record, err error) {
+	t.client.Produce(ctx, toKafka(t.opts.Topic, r), func(_ *kgo.Record, err error) {
 		switch {
 		case err == nil:
 			t.count(func(p *Progress) { p.Out++ })
@@ -231,6 +246,14 @@ func (t *SourceTask) produce(ctx context.Context, f *flight, r connect.Record) {
 			t.fail(fmt.Errorf("write to topic %s: %w", t.opts.Topic, err))
 		}
 	})
+}
+
+func toKafka(topic string, r connect.Record) *kgo.Record {
+	out := &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
+	for _, h := range r.Headers {
+		out.Headers = append(out.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return out
 }
 
 // landed takes n records of a flight that need no more care.

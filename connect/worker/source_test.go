@@ -63,7 +63,7 @@ func (s *source) Close() error {
 }
 
 func (c *cluster) sourceTask(s connect.Source, topic string, change ...func(*worker.SourceOptions)) *worker.SourceTask {
-	o := worker.SourceOptions{Pipeline: "p", Client: c.options, Topic: topic, Source: s, Errors: fast, Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil))}
+	o := worker.SourceOptions{Pipeline: c.prefix + "p", Client: c.options, Topic: topic, Source: s, Errors: fast, Logger: slog.New(slog.NewTextHandler(c.t.Output(), nil))}
 	for _, f := range change {
 		f(&o)
 	}
@@ -132,7 +132,7 @@ func TestSourceGoesOnWhereItWasStopped(t *testing.T) {
 	}
 	// Another pipeline has positions of its own.
 	other := c.topic("other", 1)
-	if err := start(t, c.sourceTask(&source{end: 10, finite: true}, other, func(o *worker.SourceOptions) { o.Pipeline = "q" })).wait(t); err != nil {
+	if err := start(t, c.sourceTask(&source{end: 10, finite: true}, other, func(o *worker.SourceOptions) { o.Pipeline = c.prefix + "q" })).wait(t); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.inTopic(other); got != numbers(0, 10) {
@@ -155,7 +155,7 @@ func TestRecordsThatCannotBeWritten(t *testing.T) {
 	t.Run("with a dead-letter topic", func(t *testing.T) {
 		c := newCluster(t)
 		topic, dead := c.topic("out", 1), c.topic("dead", 1)
-		if _, err := c.admin.AlterTopicConfigs(c.within(), largeMessages, dead); err != nil {
+		if _, err := c.admin.AlterTopicConfigs(c.within(), maxMessageBytes("8000000"), dead); err != nil {
 			t.Fatal(err)
 		}
 		task := c.sourceTask(&source{end: 10, finite: true}, topic, func(o *worker.SourceOptions) {
@@ -187,4 +187,6 @@ func TestRecordsThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-var largeMessages = []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("8000000")}}
+func maxMessageBytes(n string) []kadm.AlterConfig {
+	return []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &n}}
+}

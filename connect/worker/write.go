@@ -33,10 +33,14 @@ func (t *SinkTask) transform(ctx context.Context, d delivery, now time.Time) err
 	if a.gone {
 		return nil
 	}
-	t.count(func(p *Progress) { p.In += int64(len(d.records)) })
-	dropped := int64(0)
-	defer func() { t.count(func(p *Progress) { p.Dropped += dropped }) }()
+	taken, dropped := int64(0), int64(0)
+	defer func() { t.count(func(p *Progress) { p.In, p.Dropped = p.In+taken, p.Dropped+dropped }) }()
 	for _, fetched := range d.records {
+		if fetched.Attrs.IsControl() {
+			a.next = fetched.Offset + 1
+			continue
+		}
+		taken++
 		r := fromKafka(fetched)
 		out, keep, err := r, true, error(nil)
 		if t.opts.Transform != nil {
