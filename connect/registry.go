@@ -15,6 +15,10 @@ type Plugin struct {
 	NewSource    func(config any) (Source, error)
 	SinkConfig   func() any
 	NewSink      func(config any) (Sink, error)
+	// Repeat says what a record leaves that the sink writes again, as after a crash; it is a whole sentence without its end. Idempotent is
+	// that this makes no difference: then what reaches the sink at least once is there exactly once.
+	Repeat     string
+	Idempotent bool
 }
 
 // WithSource adds a source that is made from a configuration of type C.

@@ -20,7 +20,7 @@ type document struct {
 	Steps    []captured  `yaml:"steps" doc:"What happens to each record, in order."`
 	Sink     captured    `yaml:"sink" required:"true" doc:"Where records go: topic, or a connector."`
 	Errors   ErrorPolicy `yaml:"errors" doc:"What happens to records that cannot be processed or written."`
-	Delivery captured    `yaml:"delivery" type:"text" doc:"The guarantee: at-least-once."`
+	Delivery captured    `yaml:"delivery" type:"text" doc:"The guarantee: at-least-once, as without it, or exactly-once."`
 	Tests    []captured  `yaml:"tests" doc:"Records given, and records wanted: see milldam pipeline test."`
 }
 
@@ -59,8 +59,9 @@ func decodeSpec(doc *config.Document, opts config.Options, registry *connect.Reg
 	if d.Sink.set {
 		errs = append(errs, s.decodeSink(d.Sink.node, registry, scope)...)
 	}
+	s.Delivery = AtLeastOnce
 	if d.Delivery.set {
-		errs = append(errs, checkDelivery(d.Delivery.node)...)
+		errs = append(errs, s.decodeDelivery(d.Delivery.node)...)
 	}
 	for _, t := range d.Tests {
 		test, more := decodeTest(t.node)
@@ -110,22 +111,6 @@ func asErrors(n config.Node, err error) config.Errors {
 		return config.Errors{one}
 	}
 	return config.Errors{n.Errorf("%v", err)}
-}
-
-func checkDelivery(n config.Node) config.Errors {
-	text, err := n.Text()
-	if err != nil {
-		return asErrors(n, err)
-	}
-	switch text {
-	case "at-least-once":
-		return nil
-	case "exactly-once":
-		return config.Errors{n.Errorf("exactly-once is not there yet; what is there is at-least-once: after a crash some records are written again").
-			WithHint("remove the line, or write at-least-once")}
-	}
-	known := []string{"at-least-once", "exactly-once"}
-	return config.Errors{n.Errorf("%q is no guarantee%s", text, config.DidYouMean(text, known)).WithHint("write at-least-once")}
 }
 
 // choose reads a section that must hold one of names, or of the connectors that have the side.

@@ -86,11 +86,11 @@ type searchConfig struct {
 func lintRegistry(t testing.TB) *connect.Registry {
 	t.Helper()
 	r, err := connect.NewRegistry(
-		connect.WithSink(connect.WithSource(connect.Plugin{Name: "file", Doc: "Files of lines."}, noSource[fileConfig]), noSink[fileConfig]),
-		connect.WithSink(connect.Plugin{Name: "stdout"}, noSink[stdoutConfig]),
+		connect.WithSink(connect.WithSource(connect.Plugin{Name: "file", Doc: "Files of lines.", Repeat: "a line that is written again is there twice"}, noSource[fileConfig]), noSink[fileConfig]),
+		connect.WithSink(connect.Plugin{Name: "stdout", Repeat: "a line that is printed again is there twice"}, noSink[stdoutConfig]),
 		connect.WithSource(connect.Plugin{Name: "generate"}, noSource[generateConfig]),
-		connect.WithSink(connect.Plugin{Name: "s3"}, noSink[lakeConfig]),
-		connect.WithSink(connect.Plugin{Name: "elasticsearch"}, noSink[searchConfig]),
+		connect.WithSink(connect.Plugin{Name: "s3", Repeat: "a record that is written again may be in two objects"}, noSink[lakeConfig]),
+		connect.WithSink(connect.Plugin{Name: "elasticsearch", Repeat: "a document that is written again replaces itself", Idempotent: true}, noSink[searchConfig]),
 	)
 	if err != nil {
 		t.Fatal(err)

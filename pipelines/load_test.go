@@ -18,6 +18,16 @@ func TestLintOfTheDesignSample(t *testing.T) {
 	golden(t, "design.plans", plans.String())
 }
 
+func TestDeliveryIsHeldByEachHopOrRefused(t *testing.T) {
+	specs, errs := loadFile(t, "delivery.yaml")
+	golden(t, "delivery.errors", errs.Render())
+	var plans strings.Builder
+	for _, s := range specs {
+		plans.WriteString(s.Plan().String())
+	}
+	golden(t, "delivery.plans", plans.String())
+}
+
 func TestLintOfMistakes(t *testing.T) {
 	for _, name := range []string{"mistakes", "graph", "both"} {
 		_, errs := loadFile(t, name+".yaml")

@@ -25,7 +25,7 @@ type Hop struct {
 	Group     string   `json:"group,omitempty"` // consumer group
 	Internal  bool     `json:"internal,omitempty"`
 	Steps     []string `json:"steps,omitempty"`
-	Guarantee string   `json:"guarantee"`
+	Guarantee Delivery `json:"guarantee"`
 	Why       string   `json:"why"`
 
 	first, last int // the steps [first, last) of the spec
@@ -108,15 +108,7 @@ func (p *Plan) add(s *Spec, h Hop) {
 	for _, step := range s.Steps[h.first:h.last] {
 		h.Steps = append(h.Steps, step.summary())
 	}
-	h.Guarantee = "at-least-once"
-	switch h.Kind {
-	case SourceHop:
-		h.Why = "the source's position is stored after the broker acknowledged the records; a crash between the two sends them again"
-	case StreamHop:
-		h.Why = "offsets are committed after the output was acknowledged; one transaction around both is not there yet"
-	case SinkHop:
-		h.Why = "offsets are committed after the sink reported the records durable; a crash between the two writes them again"
-	}
+	h.Guarantee, h.Why = s.guarantee(h)
 	p.Hops = append(p.Hops, h)
 }
 

@@ -30,7 +30,8 @@ func (e *environment) newSourceRunner(s *Spec, h *hop, log *slog.Logger) (runner
 		c.addSink(s)
 	}
 	return &connectRunner{worker.NewSourceTask(worker.SourceOptions{
-		Pipeline: s.Name, Client: e.opts.Client, Topic: h.Write, Source: source, Transform: c.apply, Errors: s.Errors.worker(), Logger: log,
+		Pipeline: s.Name, Client: e.opts.Client, Topic: h.Write, Source: source, Transform: c.apply, Errors: s.Errors.worker(),
+		ExactlyOnce: s.Delivery == ExactlyOnce, Logger: log,
 	})}, nil
 }
 
@@ -41,7 +42,8 @@ func (e *environment) newSinkRunner(s *Spec, h *hop, log *slog.Logger) (runner, 
 	}
 	o := worker.SinkOptions{
 		Pipeline: s.Name, Client: e.opts.Client, Group: h.Group, Topics: h.Read, Sink: sink, Errors: s.Errors.worker(),
-		MemoryBytes: e.opts.MemoryBytes / e.shares, Logger: log,
+		ReadUncommitted: s.readsUncommitted(h.Hop),
+		MemoryBytes:     e.opts.MemoryBytes / e.shares, Logger: log,
 	}
 	if e.opts.InstanceID != "" {
 		o.InstanceID = e.opts.InstanceID + "-" + h.Group

@@ -23,7 +23,10 @@ func (e *environment) newStreamRunner(s *Spec, h *hop, log *slog.Logger) (runner
 	if err != nil {
 		return nil, err
 	}
-	o := streams.Options{Client: e.opts.Client, ApplicationID: h.Group, Logger: log, ReplicationFactor: h.create.Replicas}
+	o := streams.Options{Client: e.opts.Client, ApplicationID: h.Group, Logger: log, ReplicationFactor: h.create.Replicas, ReadUncommitted: s.readsUncommitted(h.Hop)}
+	if s.Delivery == ExactlyOnce {
+		o.Delivery = streams.ExactlyOnce
+	}
 	if e.opts.InstanceID != "" {
 		o.InstanceID = e.opts.InstanceID + "-" + h.Group
 	}

@@ -15,10 +15,19 @@ type Spec struct {
 	Steps    []Step
 	Sink     Sink
 	Errors   ErrorPolicy
+	Delivery Delivery
 	Tests    []Test
 
 	node config.Node
 }
+
+// Delivery is how often what a record causes is there in the end, for readers of committed records.
+type Delivery string
+
+const (
+	AtLeastOnce Delivery = "at-least-once" // when the document says nothing
+	ExactlyOnce Delivery = "exactly-once"
+)
 
 // Source is where records come from: topics, or a connector.
 type Source struct {
@@ -28,8 +37,20 @@ type Source struct {
 
 // TopicSource reads topics of the cluster.
 type TopicSource struct {
-	Names []string `yaml:"names" required:"true" doc:"The topics to read."`
-	Start string   `yaml:"start" default:"earliest" enum:"earliest,latest" doc:"Where to begin when the pipeline has read nothing yet."`
+	Names     []string  `yaml:"names" required:"true" doc:"The topics to read."`
+	Start     string    `yaml:"start" default:"earliest" enum:"earliest,latest" doc:"Where to begin when the pipeline has read nothing yet."`
+	Isolation Isolation `yaml:"isolation" default:"read_committed" enum:"read_committed,read_uncommitted" doc:"Whether to wait for the end of transactions and leave out aborted ones."`
+}
+
+// Isolation says which records of transactions are read.
+type Isolation string
+
+// ReadUncommitted reads all, also those of transactions that have not ended or were aborted.
+const ReadUncommitted Isolation = "read_uncommitted"
+
+// readsUncommitted tells whether a hop that reads topics gets uncommitted records; what lies between two hops is read committed.
+func (s *Spec) readsUncommitted(h Hop) bool {
+	return s.Source.Topic != nil && s.Source.Topic.Isolation == ReadUncommitted && h.Group == s.group()
 }
 
 // Connector is a connector with its configuration.

@@ -49,5 +49,8 @@ func (c *Config) Validate() error {
 
 // Plugin is the elasticsearch connector.
 func Plugin() connect.Plugin {
-	return connect.WithSink(connect.Plugin{Name: "elasticsearch", Doc: "Documents in Elasticsearch or OpenSearch, written in bulk, each once."}, New)
+	return connect.WithSink(connect.Plugin{
+		Name: "elasticsearch", Doc: "Documents in Elasticsearch or OpenSearch, written in bulk, each once.",
+		Repeat: "a document that is written again replaces itself, since its id and version are those of its record", Idempotent: true,
+	}, New)
 }

@@ -82,6 +82,8 @@ func (c *SinkConfig) Validate() error {
 
 // Plugin is the file connector.
 func Plugin() connect.Plugin {
-	return connect.WithSink(connect.WithSource(connect.Plugin{Name: "file", Doc: "Files of lines on the machine that runs the pipeline: NDJSON and CSV to read, NDJSON to write."},
-		NewSource), NewSink)
+	return connect.WithSink(connect.WithSource(connect.Plugin{
+		Name: "file", Doc: "Files of lines on the machine that runs the pipeline: NDJSON and CSV to read, NDJSON to write.",
+		Repeat: "a line that is written again, as after a crash, is in the file twice",
+	}, NewSource), NewSink)
 }

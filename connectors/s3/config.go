@@ -82,5 +82,8 @@ func (c *Config) Validate() error {
 
 // Plugin is the s3 connector.
 func Plugin() connect.Plugin {
-	return connect.WithSink(connect.Plugin{Name: "s3", Doc: "Objects on S3, as NDJSON or Parquet, in folders by time and by what records hold."}, New)
+	return connect.WithSink(connect.Plugin{
+		Name: "s3", Doc: "Objects on S3, as NDJSON or Parquet, in folders by time and by what records hold.",
+		Repeat: "a record that is written again, as after a crash, may be in two objects, where they are cut at other offsets",
+	}, New)
 }

@@ -18,7 +18,9 @@ type Config struct {
 
 // Plugin is the stdout connector.
 func Plugin() connect.Plugin {
-	return connect.WithSink(connect.Plugin{Name: "stdout", Doc: "Lines on standard output."}, func(c Config) (connect.Sink, error) { return New(c, os.Stdout), nil })
+	return connect.WithSink(connect.Plugin{
+		Name: "stdout", Doc: "Lines on standard output.", Repeat: "a line that is printed again, as after a crash, is there twice",
+	}, func(c Config) (connect.Sink, error) { return New(c, os.Stdout), nil })
 }
 
 // Sink prints records, a line each, and acknowledges what out took.
