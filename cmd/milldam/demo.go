@@ -41,6 +41,7 @@ type demo struct {
 	temp    bool          // folder goes when the demo ends
 	lake    string        // where the Parquet objects lie, for people
 	started time.Time
+	results *demoResults // while it runs
 }
 
 // newDemo prepares what the pipelines need beside the node: input, object store, YAML.
@@ -136,18 +137,25 @@ func (d *demo) run(ctx context.Context, line *statusLine) (*demoSummary, error) 
 		return nil, err
 	}
 	defer admin.Close()
+	if d.results, err = newDemoResults(d.node.Client()); err != nil {
+		return nil, err
+	}
+	defer d.results.close()
 	tick := time.NewTicker(demoLook)
 	defer tick.Stop()
 	var last demoState
 	changed := time.Now()
 	for {
-		now := d.look(ctx, admin)
+		now, err := d.look(ctx, admin)
+		if err != nil {
+			return nil, err
+		}
 		if now != last {
 			last, changed = now, time.Now()
 		}
 		if now.done() {
-			line.set("reading the results")
-			return d.summarize(ctx, admin)
+			line.set("looking at the objects")
+			return d.summarize(ctx)
 		}
 		line.set(now.String() + d.troubles())
 		if time.Since(changed) > demoPatience {
@@ -182,17 +190,11 @@ func (s demoState) String() string {
 }
 
 // look asks the broker; what it does not answer yet is 0.
-func (d *demo) look(ctx context.Context, admin *kadm.Client) demoState {
-	s := demoState{lag: -1}
-	if ends, err := admin.ListEndOffsets(ctx, "flights", "delays-daily"); err == nil {
-		ends.Each(func(o kadm.ListedOffset) {
-			if o.Topic == "flights" {
-				s.flights += max(o.Offset, 0)
-			} else {
-				s.windows += max(o.Offset, 0)
-			}
-		})
+func (d *demo) look(ctx context.Context, admin *kadm.Client) (demoState, error) {
+	if err := d.results.take(ctx); err != nil {
+		return demoState{}, err
 	}
+	s := demoState{flights: d.results.flights, windows: d.results.windows, lag: -1}
 	select {
 	case <-d.manager.Ended("flights"):
 		s.read = true
@@ -211,7 +213,7 @@ func (d *demo) look(ctx context.Context, admin *kadm.Client) demoState {
 			}
 		}
 	}
-	return s
+	return s, nil
 }
 
 // groups are the consumer groups of the pipelines.

@@ -25,6 +25,31 @@ type tailFlags struct {
 	format     string
 	group      string
 	where      string
+	isolation  string
+}
+
+// The values of --isolation.
+const (
+	readCommitted   = "read_committed"
+	readUncommitted = "read_uncommitted"
+)
+
+// clientOptions are those that decide which records are read. The markers of transactions are not printed, but tell that the end is reached
+// where they are the last.
+func (f tailFlags) clientOptions() []kgo.Opt {
+	level := kgo.ReadCommitted()
+	if f.isolation == readUncommitted {
+		level = kgo.ReadUncommitted()
+	}
+	return []kgo.Opt{kgo.FetchIsolationLevel(level), kgo.KeepControlRecords()}
+}
+
+// listEnds returns the end that a topic has for the reader: what is in transactions that have not ended lies behind it.
+func (f tailFlags) listEnds(ctx context.Context, admin *kadm.Client, topic string) (kadm.ListedOffsets, error) {
+	if f.isolation == readUncommitted {
+		return admin.ListEndOffsets(ctx, topic)
+	}
+	return admin.ListCommittedOffsets(ctx, topic)
 }
 
 func (a *app) tailCommand() *cobra.Command {
@@ -38,6 +63,7 @@ func (a *app) tailCommand() *cobra.Command {
 	c.Flags().Int32SliceVarP(&f.partitions, "partitions", "p", nil, "only these partitions")
 	c.Flags().StringVarP(&f.format, "format", "f", "%t %p/%o %k %v\n", "%t topic, %p partition, %o offset, %T time, %k key, %v value, %h headers, %% percent")
 	c.Flags().StringVarP(&f.group, "group", "g", "", "read as a member of this group, and commit")
+	c.Flags().StringVar(&f.isolation, "isolation", readCommitted, "read_committed, or read_uncommitted: also what is in transactions that have not ended or were aborted")
 	c.Flags().StringVar(&f.where, "where", "", "only records for which this expression is true, as in value.amount > 100")
 	return c
 }
@@ -45,6 +71,9 @@ func (a *app) tailCommand() *cobra.Command {
 func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
 	if a.output != "table" && a.output != "json" {
 		return codedf(exitUsage, "-o %s: tail prints lines as -f says, or -o json", a.output)
+	}
+	if f.isolation != readCommitted && f.isolation != readUncommitted {
+		return codedf(exitUsage, "--isolation %s: it is %s or %s", f.isolation, readCommitted, readUncommitted)
 	}
 	var err error
 	if f.format, err = recordFormat(f.format); err != nil {
@@ -70,7 +99,7 @@ func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
 	}
 	var ends map[int32]int64
 	if f.exitAtEnd {
-		listed, err := admin.ListEndOffsets(ctx, topic)
+		listed, err := f.listEnds(ctx, admin, topic)
 		if err != nil {
 			return err
 		}
@@ -84,7 +113,7 @@ func (a *app) tail(ctx context.Context, topic string, f tailFlags) error {
 			return nil
 		}
 	}
-	cl, _, err := a.connect(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))
+	cl, _, err := a.connect(ctx, append(f.clientOptions(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: starts}))...)
 	if err != nil {
 		return err
 	}
@@ -105,7 +134,8 @@ func (a *app) tailGroup(ctx context.Context, topic string, f tailFlags, where ex
 	default:
 		return codedf(exitUsage, "with -g, --from is start or end: where to begin when the group has no offset; milldam group reset %s --to %s moves one that has", f.group, f.from)
 	}
-	cl, admin, err := a.connect(ctx, kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(reset), kgo.AutoCommitMarks())
+	cl, admin, err := a.connect(ctx, append(f.clientOptions(),
+		kgo.ConsumerGroup(f.group), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(reset), kgo.AutoCommitMarks())...)
 	if err != nil {
 		return err
 	}
@@ -113,7 +143,7 @@ func (a *app) tailGroup(ctx context.Context, topic string, f tailFlags, where ex
 	if !f.exitAtEnd {
 		return a.printRecords(ctx, cl, f, where, nil)
 	}
-	last, err := admin.ListEndOffsets(ctx, topic)
+	last, err := f.listEnds(ctx, admin, topic)
 	if err == nil {
 		err = last.Error()
 	}
@@ -285,6 +315,7 @@ func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, whe
 				if err != nil {
 					return err
 				}
+				show = show && !r.Attrs.IsControl()
 				if show {
 					if _, err := a.out.Write(a.recordText(f.format, r)); err != nil {
 						return err
