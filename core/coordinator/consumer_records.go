@@ -43,6 +43,12 @@ func (f targetEpoch) encode(group string) (key, value []byte) {
 	return keyOf(targetEpochKey, group), appendTag(b, 0, appendInt64(nil, f.at))
 }
 
+// What a struct that may be null begins with.
+const (
+	absent  = 0
+	present = 1
+)
+
 func (f memberFact) encode(group string) (key, value []byte) {
 	key = keyOf(consumerMemberKey, group, f.id)
 	m := f.metadata
@@ -58,9 +64,8 @@ func (f memberFact) encode(group string) (key, value []byte) {
 	b = appendInt32(appendString(b, m.regex), m.rebalanceMs)
 	b = appendNullable(b, m.assignor)
 	if m.classic == nil {
-		return key, noTags(b)
+		return key, appendTag(b, 0, []byte{absent})
 	}
-	const present = 1
 	field := appendLength(appendInt32([]byte{present}, m.classic.sessionMs), len(m.classic.protocols))
 	for _, p := range m.classic.protocols {
 		field = appendLength(appendString(field, p.Name), len(p.Metadata))
@@ -74,7 +79,9 @@ func decodeMember(f *flexible) *memberMetadata {
 		rebalanceMs: f.int32(), assignor: f.nullable()}
 	slices.Sort(m.topics)
 	f.tags(0, func(f *flexible) {
-		f.uvarint() // that it is present
+		if f.uvarint() == absent {
+			return
+		}
 		c := &classicMember{sessionMs: f.int32()}
 		f.each(3, func() {
 			p := kmsg.NewJoinGroupRequestProtocol()

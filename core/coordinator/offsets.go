@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -28,7 +29,7 @@ func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.O
 	var all []entry
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
-			all = append(all, commitEntry(req.Group, offsetKey{t.Topic, p.Partition}, p.Offset, p.LeaderEpoch, p.Metadata))
+			all = append(all, g.commitEntry(req.Group, offsetKey{t.Topic, p.Partition}, p.Offset, p.LeaderEpoch, p.Metadata))
 		}
 	}
 	list, refused := g.admit(all, gate)
@@ -41,9 +42,10 @@ func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.O
 }
 
 // commitEntry is the record of a commit.
-func commitEntry(group string, key offsetKey, at int64, leaderEpoch int32, metadata *string) entry {
+func (g *Groups) commitEntry(group string, key offsetKey, at int64, leaderEpoch int32, metadata *string) entry {
+	topic, _, _ := g.topics().Topic(key.topic)
 	return entry{group: group, isOffset: true, key: key,
-		offset: &offset{offset: at, leaderEpoch: leaderEpoch, metadata: deref(metadata), committed: time.Now().UnixMilli()}}
+		offset: &offset{offset: at, leaderEpoch: leaderEpoch, metadata: deref(metadata), committed: time.Now().UnixMilli(), topic: topic}}
 }
 
 // admit takes out the commits that may not be: of too large metadata, and of partitions that gate refuses.
@@ -235,7 +237,7 @@ func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup, stable bool) kmsg.O
 				out.Topics = append(out.Topics, t)
 			}
 			t := &out.Topics[len(out.Topics)-1]
-			t.Partitions = append(t.Partitions, fetched(d, key, stable))
+			t.Partitions = append(t.Partitions, fetched(d, key, record.TopicID{}, stable))
 		}
 		return out
 	}
@@ -243,7 +245,7 @@ func (g *Groups) fetchGroup(in kmsg.OffsetFetchRequestGroup, stable bool) kmsg.O
 		x := kmsg.NewOffsetFetchResponseGroupTopic()
 		x.Topic, x.TopicID = t.Topic, t.TopicID
 		for _, p := range t.Partitions {
-			x.Partitions = append(x.Partitions, fetched(d, offsetKey{t.Topic, p}, stable))
+			x.Partitions = append(x.Partitions, fetched(d, offsetKey{t.Topic, p}, t.TopicID, stable))
 		}
 		out.Topics = append(out.Topics, x)
 	}
@@ -268,8 +270,8 @@ func (g *Groups) mayFetch(in kmsg.OffsetFetchRequestGroup) wire.Code {
 }
 
 // fetched is the answer for one partition; without a commit the offset is -1. Who wants it stable is to come again while a transaction is under way that
-// may change it.
-func fetched(d *durable, key offsetKey, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
+// may change it. Who names the topic by its id is not given what was committed for an earlier topic of the name.
+func fetched(d *durable, key offsetKey, topic record.TopicID, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
 	row := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 	row.Partition, row.Offset, row.LeaderEpoch, row.Metadata = key.partition, -1, -1, kmsg.StringPtr("")
 	if d == nil {
@@ -279,7 +281,8 @@ func fetched(d *durable, key offsetKey, stable bool) kmsg.OffsetFetchResponseGro
 		row.ErrorCode = int16(wire.UnstableOffsetCommit)
 		return row
 	}
-	if o, ok := d.offsets[key]; ok {
+	none := record.TopicID{}
+	if o, ok := d.offsets[key]; ok && (topic == none || o.topic == none || topic == o.topic) {
 		row.Offset, row.LeaderEpoch, row.Metadata = o.offset, o.leaderEpoch, kmsg.StringPtr(o.metadata)
 	}
 	return row

@@ -65,7 +65,7 @@ func (g *Groups) commitVerified(s *shard, req *kmsg.TxnOffsetCommitRequest, txn 
 	var all []entry
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
-			all = append(all, commitEntry(req.Group, offsetKey{t.Topic, p.Partition}, p.Offset, p.LeaderEpoch, p.Metadata))
+			all = append(all, g.commitEntry(req.Group, offsetKey{t.Topic, p.Partition}, p.Offset, p.LeaderEpoch, p.Metadata))
 		}
 	}
 	list, refused := g.admit(all, gate)

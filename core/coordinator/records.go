@@ -23,7 +23,7 @@ type entry struct {
 const (
 	offsetKeyVersion     = 1
 	groupKeyVersion      = 2
-	offsetValueVersion   = 3
+	offsetValueVersion   = 4
 	metadataValueVersion = 3
 )
 
@@ -35,7 +35,7 @@ func (e entry) encode() (key, value []byte) {
 			return k.AppendTo(nil), nil
 		}
 		v := kmsg.OffsetCommitValue{Version: offsetValueVersion, Offset: e.offset.offset, LeaderEpoch: e.offset.leaderEpoch, Metadata: e.offset.metadata,
-			CommitTimestamp: e.offset.committed}
+			CommitTimestamp: e.offset.committed, TopicID: e.offset.topic}
 		return k.AppendTo(nil), v.AppendTo(nil)
 	}
 	if e.fact != nil {
@@ -69,7 +69,7 @@ func decode(key, value []byte) (e entry, ok bool) {
 		if v.ReadFrom(value) != nil {
 			return e, false
 		}
-		e.offset = &offset{offset: v.Offset, leaderEpoch: v.LeaderEpoch, metadata: v.Metadata, committed: v.CommitTimestamp}
+		e.offset = &offset{offset: v.Offset, leaderEpoch: v.LeaderEpoch, metadata: v.Metadata, committed: v.CommitTimestamp, topic: v.TopicID}
 		return e, true
 	case groupKeyVersion:
 		var k kmsg.GroupMetadataKey

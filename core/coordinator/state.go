@@ -21,8 +21,9 @@ type offset struct {
 	offset      int64
 	leaderEpoch int32
 	metadata    string
-	committed   int64         // ms
-	at          record.Offset // of its record: of two, the later one holds
+	committed   int64          // ms
+	topic       record.TopicID // none: it was not known
+	at          record.Offset  // of its record: of two, the later one holds
 }
 
 // durable is what the log says of a group.
