@@ -39,8 +39,9 @@ func checkRegex(regex string) *refusal {
 	return why
 }
 
-// resolveRegexes matches the topics with the regular expressions that are new, and from time to time, when there are other topics, with all.
-func (g *Groups) resolveRegexes(x *change) {
+// resolveRegexes matches the topics with the regular expressions that are new, and from time to time, when there are other topics, with all. It tells whether
+// one matches others than before.
+func (g *Groups) resolveRegexes(x *change) (changed bool) {
 	st, topics := x.state(), g.topics()
 	refresh := x.c.regexTopics != topics && time.Since(x.c.regexAt) >= regexRefresh
 	var resolve []string
@@ -55,11 +56,13 @@ func (g *Groups) resolveRegexes(x *change) {
 		if old := st.regexes[regex]; old != nil && slices.Equal(old.topics, names) {
 			continue
 		}
+		changed = true
 		x.emit(regexFact{regex, &resolvedRegex{topics: names, at: time.Now().UnixMilli()}})
 	}
 	if refresh {
 		x.then(func() { x.c.regexTopics, x.c.regexAt = topics, time.Now() })
 	}
+	return changed
 }
 
 // matching are the names of topics that match, sorted. A regular expression that came from elsewhere and is none here matches nothing.

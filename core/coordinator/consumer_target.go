@@ -41,8 +41,8 @@ func (g *Groups) advance(x *change, m *consumerMember, said *memberMetadata, has
 	if regexChanged {
 		x.dropRegexIfLast(m.regex)
 	}
-	g.resolveRegexes(x)
-	g.bumpEpoch(x, changed || x.state().epoch == 0)
+	rematched := g.resolveRegexes(x)
+	g.bumpEpoch(x, changed || rematched || x.state().epoch == 0)
 	g.retarget(x)
 	st := x.state()
 	m = st.members[m.id]

@@ -90,6 +90,7 @@ type modern struct {
 	epoch    int32
 	has      partitions
 	told     *partitions // the assignment of the last answer, if it had one
+	full     bool        // it says all, as after an answer that was lost
 }
 
 func (m *modern) request() *kmsg.ConsumerGroupHeartbeatRequest {
@@ -101,8 +102,10 @@ func (m *modern) request() *kmsg.ConsumerGroupHeartbeatRequest {
 		t.TopicID, t.Partitions = id, m.has[id]
 		r.Topics = append(r.Topics, t)
 	}
-	if m.epoch <= 0 {
+	if m.epoch <= 0 || m.full {
 		r.RebalanceTimeoutMillis, r.SubscribedTopicNames, r.SubscribedTopicRegex, r.ServerAssignor = 30_000, m.topics, m.regex, m.assignor
+	}
+	if m.epoch <= 0 {
 		r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	}
 	return r
