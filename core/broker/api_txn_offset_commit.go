@@ -17,9 +17,8 @@ func (s *Server) txnOffsetCommit(cl *call, req *kmsg.TxnOffsetCommitRequest) {
 			known.Topics = append(known.Topics, t)
 		}
 	}
-	s.opts.Groups.CommitTxnOffsets(&known, func(r *kmsg.TxnOffsetCommitResponse) {
-		resp := *r
-		resp.Topics = nil
+	answer := func(r *kmsg.TxnOffsetCommitResponse) {
+		resp := kmsg.NewPtrTxnOffsetCommitResponse()
 		next := 0
 		for _, t := range req.Topics {
 			if next < len(known.Topics) && known.Topics[next].Topic == t.Topic {
@@ -36,6 +35,11 @@ func (s *Server) txnOffsetCommit(cl *call, req *kmsg.TxnOffsetCommitRequest) {
 			}
 			resp.Topics = append(resp.Topics, out)
 		}
-		cl.reply(&resp)
-	})
+		cl.reply(resp)
+	}
+	if len(known.Topics) == 0 { // nothing that the transaction would have to do with
+		answer(kmsg.NewPtrTxnOffsetCommitResponse())
+		return
+	}
+	s.opts.Groups.CommitTxnOffsets(&known, answer)
 }

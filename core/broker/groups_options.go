@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,14 +44,18 @@ func brokerMillis(c *meta.Controller, i *meta.Image, key string) time.Duration {
 	return time.Duration(c.BrokerInt(i, key)) * time.Millisecond
 }
 
-// consumerTimes are the times of a group of the consumer type.
-func consumerTimes(c *meta.Controller, _ string) coordinator.ConsumerTimes {
+// consumerTimes are the times of a group of the consumer type: its own configs, or the broker's.
+func consumerTimes(c *meta.Controller, group string) coordinator.ConsumerTimes {
 	image := c.Image()
-	return coordinator.ConsumerTimes{
-		Session:            brokerMillis(c, image, "group.consumer.session.timeout.ms"),
-		Heartbeat:          brokerMillis(c, image, "group.consumer.heartbeat.interval.ms"),
-		AssignmentInterval: brokerMillis(c, image, "group.consumer.assignment.interval.ms"),
+	millis := func(key string) time.Duration {
+		n, err := strconv.ParseInt(c.GroupValue(image, group, key), 10, 64)
+		if err != nil { // a value of the configuration file that is no number
+			n = c.BrokerInt(image, "group."+key)
+		}
+		return time.Duration(n) * time.Millisecond
 	}
+	return coordinator.ConsumerTimes{Session: millis("consumer.session.timeout.ms"), Heartbeat: millis("consumer.heartbeat.interval.ms"),
+		AssignmentInterval: millis("consumer.assignment.interval.ms")}
 }
 
 // imageTopics is the metadata as the group coordinator sees it.

@@ -1,0 +1,105 @@
+package broker_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// joinConsumer sends the first heartbeat of a member.
+func joinConsumer(t *testing.T, cl *kgo.Client, group, member, topic string) *kmsg.ConsumerGroupHeartbeatResponse {
+	t.Helper()
+	r := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	r.Group, r.MemberID, r.RebalanceTimeoutMillis, r.SubscribedTopicNames = group, member, 60_000, []string{topic}
+	r.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	resp, err := r.RequestWith(within(t), cl)
+	must(t, err)
+	must(t, kerr.ErrorForCode(resp.ErrorCode))
+	return resp
+}
+
+func TestConsumerGroupFollowsTheMetadata(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	cl := r.client(t)
+	adm := kadm.NewClient(cl)
+	_, err := adm.CreateTopic(within(t), 2, 1, nil, "t")
+	must(t, err)
+	resp := joinConsumer(t, cl, "g", "m", "t")
+	if resp.HeartbeatIntervalMillis != 5000 || len(resp.Assignment.Topics) != 1 || len(resp.Assignment.Topics[0].Partitions) != 2 {
+		t.Fatalf("%+v", resp)
+	}
+	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, "g"
+	for key, value := range map[string]string{"consumer.heartbeat.interval.ms": "7000", "consumer.assignment.interval.ms": "0"} {
+		config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		config.Name, config.Value = key, kmsg.StringPtr(value)
+		resource.Configs = append(resource.Configs, config)
+	}
+	alter.Resources = append(alter.Resources, resource)
+	altered, err := alter.RequestWith(within(t), cl)
+	must(t, err)
+	must(t, kerr.ErrorForCode(altered.Resources[0].ErrorCode))
+	_, err = adm.CreatePartitions(within(t), 3, "t")
+	must(t, err)
+	beat := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	beat.Group, beat.MemberID, beat.MemberEpoch = "g", "m", resp.MemberEpoch
+	again, err := beat.RequestWith(within(t), cl)
+	must(t, err)
+	must(t, kerr.ErrorForCode(again.ErrorCode))
+	if again.HeartbeatIntervalMillis != 7000 || again.MemberEpoch != resp.MemberEpoch+1 || len(again.Assignment.Topics[0].Partitions) != 5 {
+		t.Errorf("%+v", again)
+	}
+}
+
+func TestConsumerGroupSurvivesARestartOfTheBroker(t *testing.T) {
+	fs := vfs.NewMem()
+	r := start(t, fs)
+	cl := r.client(t)
+	_, err := kadm.NewClient(cl).CreateTopic(within(t), 2, 1, nil, "t")
+	must(t, err)
+	resp := joinConsumer(t, cl, "g", "m", "t")
+	cl.Close()
+	r.close()
+	r = start(t, fs)
+	cl = r.client(t)
+	beat := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	beat.Group, beat.MemberID, beat.MemberEpoch = "g", "m", resp.MemberEpoch
+	again, err := beat.RequestWith(within(t), cl)
+	must(t, err)
+	if again.ErrorCode != 0 || again.MemberEpoch != resp.MemberEpoch {
+		t.Errorf("%+v", again)
+	}
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{"g", "none"}
+	described, err := describe.RequestWith(within(t), cl)
+	must(t, err)
+	if g := described.Groups[0]; g.State != "Stable" || len(g.Members) != 1 || fmt.Sprint(g.Members[0].Assignment.TopicPartitions[0].Partitions) != "[0 1]" {
+		t.Errorf("%+v", g)
+	}
+	if code := described.Groups[1].ErrorCode; code != kerr.GroupIDNotFound.Code {
+		t.Errorf("a group that is not there: %d", code)
+	}
+}
+
+func TestTxnOffsetCommitOfAnUnknownTopic(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	cl := r.client(t)
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = "txn", "g", 1, 0
+	topic := kmsg.NewTxnOffsetCommitRequestTopic()
+	topic.Topic = "none"
+	topic.Partitions = append(topic.Partitions, kmsg.NewTxnOffsetCommitRequestTopicPartition())
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(within(t), cl)
+	must(t, err)
+	if code := resp.Topics[0].Partitions[0].ErrorCode; code != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("%d", code)
+	}
+}
