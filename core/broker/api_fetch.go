@@ -3,9 +3,11 @@ package broker
 import (
 	"io"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/replica"
 	"github.com/milldam/milldam/core/storage"
@@ -181,14 +183,46 @@ func (op *fetchOp) finish() {
 		var spans []storage.Span
 		resp := op.build(&spans)
 		cl := op.call
-		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, func() {
-			for i := range spans {
-				if err := spans[i].Close(); err != nil {
-					op.server.opts.Logger.Error("a segment file could not be closed", "error", err)
-				}
-			}
-		})
+		if wait := op.overQuota(resp); wait > 0 {
+			op.closeAll(spans)
+			spans, resp = nil, op.empty(wait)
+		}
+		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, func() { op.closeAll(spans) })
 	})
+}
+
+func (op *fetchOp) closeAll(spans []storage.Span) {
+	for i := range spans {
+		if err := spans[i].Close(); err != nil {
+			op.server.opts.Logger.Error("a segment file could not be closed", "error", err)
+		}
+	}
+}
+
+// overQuota counts the response's bytes, and returns for how long the client is to be throttled instead of getting it.
+func (op *fetchOp) overQuota(resp *wire.FetchResponse) time.Duration {
+	q, id, now := op.server.quotas, op.call.header.ClientID, time.Now()
+	if _, limited := q.most(id, meta.ConsumerByteRate); limited {
+		size := float64(resp.Size())
+		if op.call.throttle = q.use(id, meta.ConsumerByteRate, size, now); op.call.throttle > 0 {
+			q.giveBack(id, meta.ConsumerByteRate, size, now) // it is not sent
+		}
+	}
+	return op.call.throttled()
+}
+
+// empty is the response of who is throttled; what a session would have been told is told with the next one.
+func (op *fetchOp) empty(wait time.Duration) *wire.FetchResponse {
+	resp := &wire.FetchResponse{Version: op.call.header.Version, Throttle: int32(wait.Milliseconds())}
+	if op.session != nil {
+		op.session.mu.Lock()
+		defer op.session.mu.Unlock()
+		resp.SessionID = op.session.id
+		for _, st := range op.states {
+			st.toldAny = false
+		}
+	}
+	return resp
 }
 
 // build reads every partition within the limits of the request. The first that has something gives a whole batch, whatever its size.
@@ -202,6 +236,9 @@ func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 	left := maxFetchBytes
 	if op.req.MaxBytes > 0 {
 		left = min(left, int(op.req.MaxBytes))
+	}
+	if most, limited := op.server.quotas.most(op.call.header.ClientID, meta.ConsumerByteRate); limited {
+		left = int(min(float64(left), most))
 	}
 	*spans = make([]storage.Span, 0, len(op.states)) // payloads point into it
 	served := map[fetchKey]bool{}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/replica"
 	"github.com/milldam/milldam/core/storage"
@@ -40,6 +41,10 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	if req.Acks < -1 || req.Acks > 1 {
 		s.produceRefuse(cl, req, wire.InvalidRequiredAcks)
 		return
+	}
+	cl.throttle = s.quotas.use(cl.header.ClientID, meta.ProducerByteRate, float64(cl.size), time.Now())
+	if cl.throttle > 0 { // also what comes before the response, and where there is none
+		cl.conn.mute(time.Now().Add(cl.throttle))
 	}
 	resp := kmsg.NewPtrProduceResponse()
 	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides

@@ -11,6 +11,13 @@ import (
 	"github.com/milldam/milldam/core/wire"
 )
 
+// Versions whose clients know THROTTLING_QUOTA_EXCEEDED (KIP-599): of an older one too many changes are made, and the client is throttled.
+const (
+	createTopicsStrict     = 6
+	deleteTopicsStrict     = 5
+	createPartitionsStrict = 3
+)
+
 // within is the context of a change that its request gives a time.
 func (s *Server) within(ms int32) (context.Context, context.CancelFunc) {
 	d := millis(ms)
@@ -25,6 +32,7 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 	ctx, cancel := s.within(req.TimeoutMillis)
 	defer cancel()
 	resp := kmsg.NewPtrCreateTopicsResponse()
+	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= createTopicsStrict)
 	named := map[string]int{}
 	for i := range req.Topics {
 		named[req.Topics[i].Topic]++
@@ -43,7 +51,7 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 		if named[in.Topic] > 1 {
 			err = wrapped{meta.ErrInvalidRequest, "the topic stands in the request twice"}
 		} else {
-			t, err = s.createTopic(ctx, in, req.ValidateOnly)
+			t, err = s.createTopic(ctx, in, changes, req.ValidateOnly)
 		}
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		if err == nil {
@@ -51,10 +59,11 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
+	cl.throttle = changes.throttle
 	cl.reply(resp)
 }
 
-func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTopic, dryRun bool) (*meta.Topic, error) {
+func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTopic, changes *mutations, dryRun bool) (*meta.Topic, error) {
 	t := meta.NewTopic{Name: in.Topic, Partitions: in.NumPartitions, Replicas: in.ReplicationFactor, Config: map[string]string{}, Internal: in.Topic == offsetsTopic}
 	if len(in.ReplicaAssignment) > 0 {
 		if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
@@ -73,6 +82,15 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 			return nil, wrapped{meta.ErrInvalidConfig, "null value for config " + c.Name}
 		}
 		t.Config[c.Name] = *c.Value
+	}
+	if changes.limited {
+		planned, err := s.opts.Controller.CreateTopic(ctx, t, true)
+		if err == nil {
+			err = changes.take(len(planned.Partitions))
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	return s.opts.Controller.CreateTopic(ctx, t, dryRun)
 }
@@ -97,6 +115,7 @@ func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, t *meta.Topic,
 func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	ctx, cancel := s.within(req.TimeoutMillis)
 	defer cancel()
+	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= deleteTopicsStrict)
 	resp := kmsg.NewPtrDeleteTopicsResponse()
 	type asked struct {
 		name *string
@@ -112,17 +131,18 @@ func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	for _, a := range list {
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = a.name, a.id
-		t, err := s.deleteTopic(ctx, a.name, a.id)
+		t, err := s.deleteTopic(ctx, a.name, a.id, changes)
 		if t != nil {
 			out.Topic, out.TopicID = kmsg.StringPtr(t.Name), t.ID
 		}
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		resp.Topics = append(resp.Topics, out)
 	}
+	cl.throttle = changes.throttle
 	cl.reply(resp)
 }
 
-func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicID) (*meta.Topic, error) {
+func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicID, changes *mutations) (*meta.Topic, error) {
 	image := s.opts.Controller.Image()
 	t := image.TopicByID(id)
 	switch {
@@ -136,6 +156,9 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 	if isInternal(t.Name) {
 		return t, wrapped{meta.ErrInvalidTopic, t.Name + " is internal and stays"}
 	}
+	if err := changes.take(len(t.Partitions)); err != nil {
+		return t, err
+	}
 	if err := s.opts.Controller.DeleteTopic(ctx, t.ID); err != nil {
 		return t, err
 	}
@@ -147,17 +170,25 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 func (s *Server) createPartitions(cl *call, req *kmsg.CreatePartitionsRequest) {
 	ctx, cancel := s.within(req.TimeoutMillis)
 	defer cancel()
+	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= createPartitionsStrict)
 	resp := kmsg.NewPtrCreatePartitionsResponse()
 	for _, in := range req.Topics {
 		var assignment [][]int32
 		for _, a := range in.Assignment {
 			assignment = append(assignment, a.Replicas)
 		}
-		err := s.opts.Controller.CreatePartitions(ctx, in.Topic, in.Count, assignment, req.ValidateOnly)
+		var err error
+		if t := s.opts.Controller.Image().Topic(in.Topic); t != nil && int(in.Count) > len(t.Partitions) {
+			err = changes.take(int(in.Count) - len(t.Partitions))
+		}
+		if err == nil {
+			err = s.opts.Controller.CreatePartitions(ctx, in.Topic, in.Count, assignment, req.ValidateOnly)
+		}
 		out := kmsg.NewCreatePartitionsResponseTopic()
 		out.Topic, out.ErrorCode, out.ErrorMessage = in.Topic, int16(s.code(err)), message(err)
 		resp.Topics = append(resp.Topics, out)
 	}
+	cl.throttle = changes.throttle
 	cl.reply(resp)
 }
 

@@ -31,16 +31,28 @@ import (
 
 // running is a broker on a file system, reached over TCP and in memory.
 type running struct {
-	addr   string
-	memory *wire.MemoryListener
-	groups *coordinator.Groups
-	serve  func(net.Listener) // until close
-	close  func()
+	addr       string
+	memory     *wire.MemoryListener
+	groups     *coordinator.Groups
+	controller *meta.Controller
+	serve      func(net.Listener) // until close
+	close      func()
 }
 
 func start(t testing.TB, fs vfs.FS) *running {
 	t.Helper()
-	controller, err := meta.Open(t.Context(), meta.Options{FS: fs, Dir: "data/meta", NodeID: 1})
+	r := startInMemory(t, fs, nil)
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	r.addr = tcp.Addr().String()
+	r.serve(tcp)
+	return r
+}
+
+// startInMemory is start without TCP, so that it can run in a bubble of synctest; static are keys of the configuration file.
+func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
+	t.Helper()
+	controller, err := meta.Open(t.Context(), meta.Options{FS: fs, Dir: "data/meta", NodeID: 1, Static: static})
 	must(t, err)
 	must(t, controller.RegisterBroker(t.Context(), meta.Broker{ID: 1}))
 	replicas, _, err := replica.Open(t.Context(), replica.Options{NodeID: 1, Controller: controller, Storage: storage.Options{FS: fs, Dir: "data"}})
@@ -52,12 +64,9 @@ func start(t testing.TB, fs vfs.FS) *running {
 		must(t, groups.Load(t.Context()))
 	}
 	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups, IdleTimeout: 10 * time.Second, DataDir: "data"})
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	r := &running{addr: tcp.Addr().String(), memory: wire.NewMemoryListener("embedded:9092"), groups: groups}
+	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: groups, controller: controller}
 	var served errgroup.Group
 	r.serve = func(l net.Listener) { served.Go(func() error { return s.Serve(l) }) }
-	r.serve(tcp)
 	r.serve(r.memory)
 	closed := false
 	r.close = func() {

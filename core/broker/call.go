@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,6 +22,9 @@ type call struct {
 	buffer *frameBuffer // that the request is in; nil when it is not used again
 	began  time.Time
 
+	throttle time.Duration // by a quota that the handler knows; before it answers
+	worked   atomic.Int64  // nanoseconds in the handler, once it has returned
+
 	// Guarded by conn.mu until ready is set, then the writer's.
 	ready    bool
 	frame    []byte                         // the response, or
@@ -33,7 +37,27 @@ type call struct {
 // reply answers with a response of kmsg; its version is the request's.
 func (cl *call) reply(resp kmsg.Response) {
 	resp.SetVersion(cl.responseVersion(resp))
+	if wait := cl.throttled(); wait > 0 {
+		if r, ok := resp.(kmsg.SetThrottleResponse); ok {
+			r.SetThrottle(int32(wait.Milliseconds()))
+		}
+	}
 	cl.answer(wire.AppendResponse(nil, cl.header.Correlation, resp), nil, nil)
+}
+
+// throttled counts the time that the request took, and mutes the connection for as long as its client is over a quota.
+func (cl *call) throttled() time.Duration {
+	now := time.Now()
+	worked := time.Duration(cl.worked.Load())
+	if worked == 0 {
+		worked = now.Sub(cl.began)
+	}
+	wait := max(cl.throttle, cl.conn.server.quotas.useTime(cl.header.ClientID, worked, now))
+	if wait > 0 {
+		cl.conn.mute(now.Add(wait))
+		cl.conn.server.metrics.throttled.Inc()
+	}
+	return wait
 }
 
 // responseVersion: who asks for a version of ApiVersions that is not served can read the first one.

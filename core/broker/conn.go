@@ -30,6 +30,7 @@ type conn struct {
 		writer bool    // writeLoop runs
 		ending bool    // no more requests; the connection closes when the queue is empty
 		closed bool
+		muted  time.Time // no request is handled before
 	}
 	moved *sync.Cond // the queue or the state changed
 }
@@ -79,6 +80,9 @@ func (e *badInputError) Error() string { return e.err.Error() }
 func (c *conn) serve() error {
 	var head [4]byte
 	for {
+		if err := c.waitMuted(); err != nil {
+			return err
+		}
 		// Waiting for the next request holds one byte, not a buffer.
 		if err := c.expect(c.server.opts.IdleTimeout); err != nil {
 			return err
@@ -110,6 +114,40 @@ func (c *conn) expect(d time.Duration) error {
 	return c.net.SetReadDeadline(time.Now().Add(d))
 }
 
+// mute keeps the connection from being read until a time, because its client is over a quota.
+func (c *conn) mute(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until.After(c.mu.muted) {
+		c.mu.muted = until
+	}
+}
+
+// waitMuted returns when the connection may be read again. What is answered is written before.
+func (c *conn) waitMuted() error {
+	c.mu.Lock()
+	until := c.mu.muted
+	c.mu.Unlock()
+	if !time.Now().Before(until) {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	wake := time.AfterFunc(time.Until(until), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.moved.Broadcast()
+	})
+	defer wake.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for time.Now().Before(until) && !c.mu.closed && !c.mu.ending {
+		c.moved.Wait()
+	}
+	return nil
+}
+
 // waiting tells whether requests are in flight and more may come.
 func (c *conn) waiting() bool {
 	c.mu.Lock()
@@ -135,6 +173,9 @@ func (c *conn) serveBurst(r *bufio.Reader, head [4]byte) error {
 				return err
 			}
 		} else if _, err := io.ReadFull(r, head[:]); err != nil {
+			return err
+		}
+		if err := c.waitMuted(); err != nil { // an answer may have come while the client was waited for
 			return err
 		}
 		if err := c.serveOne(r, head); err != nil {
@@ -178,6 +219,7 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 		return err
 	}
 	c.server.dispatch(cl, req)
+	cl.worked.Store(int64(max(1, time.Since(cl.began))))
 	return c.takeReady()
 }
 
@@ -493,6 +535,7 @@ func (c *conn) end(inOrder bool) {
 func (c *conn) drain() {
 	c.mu.Lock()
 	c.mu.ending = true
+	c.moved.Broadcast()
 	err := c.net.SetReadDeadline(time.Now())
 	c.mu.Unlock()
 	if err != nil {

@@ -7,10 +7,12 @@
 // Memory for requests is one budget: a frame is admitted before more of it is read than its first 64 KiB, and must come at a pace. A connection has a limited number of requests in flight, the server a limited number of
 // connections. Bytes that are no request close their connection and disturb no other.
 //
+// A client over a quota is answered, told for how long to be quiet, and not read for that time.
+//
 // Handlers authorise, loop and map errors; what they do stands in replica, meta and coordinator. Error codes are made in errmap.go alone.
 //
-// Lock order: Server.mu; conn.mu. Neither is held while anything of other packages is called, or written.
+// Lock order: Server.mu; conn.mu; quotas.mu. None is held while anything of other packages is called, or written.
 //
 // Files: server.go, conn.go, frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go (the
-// coordinator's log), authorized.go (what ANONYMOUS may do), loggers.go, api_<name>.go.
+// coordinator's log), authorized.go (what ANONYMOUS may do), loggers.go, quotas.go with rate.go, api_<name>.go.
 package broker

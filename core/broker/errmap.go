@@ -47,6 +47,7 @@ var codes = []struct {
 	{meta.ErrDuplicateResource, wire.DuplicateResource},
 	{meta.ErrUnsupportedVersion, wire.UnsupportedVersion},
 	{meta.ErrInvalidUpdateVersion, wire.InvalidUpdateVersion},
+	{errThrottled, wire.ThrottlingQuotaExceeded},
 	{meta.ErrInvalidRequest, wire.InvalidRequest},
 	{context.DeadlineExceeded, wire.RequestTimedOut},
 	{context.Canceled, wire.RequestTimedOut},

@@ -19,6 +19,7 @@ type metrics struct {
 	bytesOut    prometheus.Counter
 	produced    prometheus.Counter
 	fetched     prometheus.Counter
+	throttled   prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -30,6 +31,7 @@ func newMetrics() *metrics {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "milldam", Subsystem: "broker", Name: "request_seconds", Help: "From the whole request to the written response, by API.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10)}, []string{"api"}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "milldam", Subsystem: "broker", Name: "connections", Help: "Open connections."}),
+		throttled:   counter("throttled_total", "Responses whose client was over a quota."),
 		refused:     counter("connections_refused_total", "Connections refused because there were too many."),
 		badInput:    counter("bad_input_total", "Connections closed because what came was no request."),
 		budgetWaits: counter("budget_waits_total", "Requests that waited for memory."),
@@ -49,5 +51,5 @@ func (m *metrics) observe(cl *call, _ error) {
 // Collectors are the server's metrics, to be registered.
 func (s *Server) Collectors() []prometheus.Collector {
 	m := s.metrics
-	return []prometheus.Collector{m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched}
+	return []prometheus.Collector{m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched, m.throttled}
 }

@@ -67,6 +67,7 @@ type Server struct {
 	opts     Options
 	budget   *semaphore.Weighted
 	sessions *sessionCache
+	quotas   *quotas
 	metrics  *metrics
 	frames   framePool
 	pids     pidBlock
@@ -87,6 +88,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{opts: o.withDefaults(), metrics: newMetrics()}
 	s.budget = semaphore.NewWeighted(s.opts.RequestBytes)
+	s.quotas = newQuotas(s.opts.Controller)
 	s.sessions = newSessionCache(s.opts.FetchSessions)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.listeners, s.mu.conns = map[net.Listener]bool{}, map[*conn]bool{}

@@ -187,7 +187,7 @@ func (i *Image) apply(c command) *Image {
 	case alterScram:
 		n.scram = i.withScram(c.Rows)
 	case setQuota:
-		n.quotas, n.quotaEpoch = withOrWithout(i.quotas, c.Quota.Entity, c.Quota.Values), i.quotaEpoch+1
+		n.quotas = withOrWithout(i.quotas, c.Quota.Entity, c.Quota.Values)
 	case setResourceConfig:
 		n.resources = withOrWithout(i.resources, c.Resource, c.Config)
 	}

@@ -26,11 +26,10 @@ type Image struct {
 	features      map[string]int16 // finalised levels; one that is off is not there
 	featuresEpoch int64            // counts changes of features; 0 before the first
 
-	acls       *immutable.SortedMap[string, ACL] // by ACL.key
-	scram      map[scramKey]*ScramCredential
-	quotas     map[QuotaEntity]map[string]float64
-	quotaEpoch int64                          // counts changes of quotas since this node started
-	resources  map[Resource]map[string]string // what is set on groups and subscriptions of client metrics
+	acls      *immutable.SortedMap[string, ACL] // by ACL.key
+	scram     map[scramKey]*ScramCredential
+	quotas    map[QuotaEntity]map[string]float64
+	resources map[Resource]map[string]string // what is set on groups and subscriptions of client metrics
 }
 
 // AllBrokers stands for every broker in broker configs.

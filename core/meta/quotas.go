@@ -144,10 +144,8 @@ func (i *Image) Quotas() []Quota {
 	return list
 }
 
-// SameQuotas tells whether i and other have the very same quotas, at the cost of nothing.
-func (i *Image) SameQuotas(other *Image) bool {
-	return other != nil && i.quotaEpoch == other.quotaEpoch
-}
+// HasQuotas tells whether there are any, at the cost of nothing.
+func (i *Image) HasQuotas() bool { return len(i.quotas) > 0 }
 
 // ClientQuota finds the quota that applies to a client, in Kafka's order: the more of user and client id it names the sooner, the user before the
 // client id, a name before the default. who is whom the quota counts together.

@@ -18,6 +18,7 @@ type FetchResponse struct {
 	Version   int16
 	Error     Code
 	SessionID int32
+	Throttle  int32 // milliseconds
 	Topics    []FetchTopic
 }
 
@@ -57,10 +58,21 @@ const (
 
 // WriteFrame writes the response as a frame: the parts between the records from memory, the records by themselves. It returns how many bytes it wrote.
 func (f *FetchResponse) WriteFrame(w io.Writer, correlation int32) (int64, error) {
+	e := f.encode(correlation)
+	return e.writeTo(w)
+}
+
+// Size is how large the response is behind the four bytes of its size.
+func (f *FetchResponse) Size() int {
+	e := f.encode(0)
+	return len(e.buf) + e.payload - 4
+}
+
+func (f *FetchResponse) encode(correlation int32) fetchEncoder {
 	e := fetchEncoder{version: f.Version}
 	e.buf = append(e.buf, 0, 0, 0, 0)
 	e.buf = AppendResponseHeader(e.buf, correlation, f.Version >= fetchFlexible)
-	e.i32(0) // throttle time
+	e.i32(f.Throttle)
 	if f.Version >= fetchSessions {
 		e.i16(int16(f.Error))
 		e.i32(f.SessionID)
@@ -70,7 +82,7 @@ func (f *FetchResponse) WriteFrame(w io.Writer, correlation int32) (int64, error
 		e.topic(&f.Topics[i])
 	}
 	e.tags()
-	return e.writeTo(w)
+	return e
 }
 
 // fetchEncoder collects what stands between payloads.
