@@ -1,4 +1,5 @@
-// Package coordinator is the group coordinator of one node: the classic consumer group protocol, the one of KIP-848, and committed offsets.
+// Package coordinator is the group and the transaction coordinator of one node: Groups is the classic consumer group protocol, the one of KIP-848, and committed
+// offsets, Transactions what producers write as a whole.
 //
 // What must survive is in the partitions of __consumer_offsets, in Kafka's own format (docs/formats/consumer-offsets.md), so that Kafka's tools read it: committed
 // offsets, each classic group as its last complete rebalance left it, and each group of the consumer type as a whole. Durable state is changed by apply alone, from
@@ -19,4 +20,12 @@
 // of KIP-848 consumer.go (what lives of a group, and changes of it), consumer_state.go (its durable state), consumer_heartbeat.go (join, heartbeat, leave),
 // consumer_target.go and consumer_assignors.go (who shall have what), consumer_regex.go, consumer_reconcile.go (the way there), consumer_classic.go (classic members in
 // such a group), migration.go (from one type to the other).
+//
+// Transactions keeps the partitions of __transaction_state the same way (docs/formats/transaction-state.md). A transactional id has at most one transition on its way
+// to the log; decisions are pure (decider), txnShard.apply is all that changes what is durable. A decided transaction is completed by markers, of which MaxMarkers are
+// on their way at a time. One lock, Transactions.mu; callbacks are called without it. Goroutines: applyLoop, and a timer for what takes too long. It knows nothing of
+// Groups: the broker gives it a way to write markers.
+//
+// Files: txn.go (the type, lookup, writing), txn_add.go (requests of producers, and of appends), txn_decide.go and txn_end.go (decisions), txn_complete.go (markers),
+// txn_expire.go (timeouts), txn_admin.go (list, describe), txn_state.go (values), txn_records.go (encoding), producer_ids.go.
 package coordinator

@@ -174,12 +174,15 @@ func (g *Groups) shard(ctx context.Context, partition int32) (*shard, error) {
 }
 
 // PartitionFor is the partition of the offsets topic that a group belongs to: as Kafka's, by Java's hash of its name.
-func (g *Groups) PartitionFor(name string) int32 {
+func (g *Groups) PartitionFor(name string) int32 { return partitionOf(name, g.opts.Partitions) }
+
+// partitionOf is the partition, of so many, that a name belongs to: by Java's hash of it, as in Kafka.
+func partitionOf(name string, partitions int32) int32 {
 	h := int32(0)
 	for _, c := range utf16Of(name) {
 		h = 31*h + int32(c)
 	}
-	return (h & 0x7fffffff) % g.opts.Partitions
+	return (h & 0x7fffffff) % partitions
 }
 
 func utf16Of(s string) []uint16 {

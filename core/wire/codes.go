@@ -19,6 +19,7 @@ const (
 	NotCoordinator            Code = 16
 	InvalidTopic              Code = 17
 	RecordListTooLarge        Code = 18
+	NotEnoughReplicas         Code = 19
 	InvalidRequiredAcks       Code = 21
 	IllegalGeneration         Code = 22
 	InconsistentGroupProtocol Code = 23
@@ -44,7 +45,10 @@ const (
 	InvalidTxnState           Code = 48
 	InvalidProducerIDMapping  Code = 49
 	InvalidTransactionTimeout Code = 50
+	ConcurrentTransactions    Code = 51
 	TxnCoordinatorFenced      Code = 52
+	TxnIDAuthorizationFailed  Code = 53
+	OperationNotAttempted     Code = 55
 	TransactionalIDNotFound   Code = 105
 	KafkaStorageError         Code = 56
 	UnknownProducerID         Code = 59
@@ -71,6 +75,7 @@ const (
 	UnacceptableCredential    Code = 93
 	MismatchedEndpointType    Code = 114
 	UnsupportedEndpointType   Code = 115
+	ProducerFenced            Code = 90
 	InvalidUpdateVersion      Code = 95
 	UnknownTopicID            Code = 100
 	InconsistentTopicID       Code = 103
@@ -78,6 +83,7 @@ const (
 	UnreleasedInstanceID      Code = 111
 	UnsupportedAssignor       Code = 112
 	StaleMemberEpoch          Code = 113
+	TransactionAbortable      Code = 120
 	InvalidRegularExpression  Code = 128
 	GroupSubscribedToTopic    Code = 86
 )

@@ -1,0 +1,378 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
+)
+
+// TxnLog is a partition of __transaction_state.
+type TxnLog interface {
+	OffsetsLog
+	// Epoch is the partition's leader epoch, by which markers of an older coordinator are told from those of this one.
+	Epoch() record.LeaderEpoch
+}
+
+// TxnOptions configure NewTransactions.
+type TxnOptions struct {
+	Partitions int32 // of __transaction_state; default 50
+	// Log opens the log of a partition, and makes the topic when it is missing.
+	Log func(ctx context.Context, partition int32) (TxnLog, error)
+	// WriteMarker tells a partition the end of a transaction. It calls done, once, from any goroutine, when the marker is committed, or the partition is gone or
+	// knows a newer epoch; with an error the marker is written again later. It must not block.
+	WriteMarker func(p TopicPartition, m record.Marker, version int16, done func(error))
+	// ProducerID returns an id that nobody has. It may block.
+	ProducerID func(ctx context.Context) (record.ProducerID, error)
+	// Level is the finalised transaction.version; default 2.
+	Level  func() int16
+	Logger *slog.Logger
+
+	MaxTimeout   time.Duration // of a transaction; default 15 min, as transaction.max.timeout.ms
+	IDExpiration time.Duration // of ids without a transaction; default 7 days, as transactional.id.expiration.ms
+	AbortEvery   time.Duration // how often transactions are looked at that take too long; default 10 s, as Kafka
+	ExpireEvery  time.Duration // how often ids are looked at that nobody uses; default 1 h, as Kafka
+	AddWait      time.Duration // how long an append waits for a transition on its way; default 100 ms, as add.partitions.to.txn.retry.backoff.max.ms
+	MaxMarkers   int           // on their way at a time, the others wait; default 10,000
+	RetryPause   time.Duration // before what could not be written is written again; default 1 s
+}
+
+func (o TxnOptions) withDefaults() TxnOptions {
+	if o.Partitions <= 0 {
+		o.Partitions = 50
+	}
+	if o.Level == nil {
+		o.Level = func() int16 { return txnVersion2 }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		or    time.Duration
+	}{{&o.MaxTimeout, 15 * time.Minute}, {&o.IDExpiration, 7 * 24 * time.Hour}, {&o.AbortEvery, 10 * time.Second}, {&o.ExpireEvery, time.Hour},
+		{&o.AddWait, 100 * time.Millisecond}, {&o.RetryPause, time.Second}} {
+		if *d.value <= 0 {
+			*d.value = d.or
+		}
+	}
+	if o.MaxMarkers <= 0 {
+		o.MaxMarkers = 10_000
+	}
+	return o
+}
+
+// Transactions is the transaction coordinator of one node. Every method answers through a function that is called once, from any goroutine, with no lock held.
+type Transactions struct {
+	opts   TxnOptions
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		shards    map[int32]*txnShard
+		ids       map[string]*transaction
+		markers   markerQueue
+		deadlines deadlines
+		effects   []func() // to be called once mu is free
+		closed    bool
+	}
+	opening sync.Mutex // one log is opened at a time; taken before mu
+
+	committed struct { // what applyLoop has to do
+		sync.Mutex
+		list []func()
+		wake chan struct{} // capacity 1
+	}
+}
+
+// txnShard is what one partition of the transaction topic says.
+type txnShard struct {
+	log    TxnLog
+	values map[string]*txnValue
+}
+
+// apply changes the state as one record says. It is the only code that does, live and on replay.
+func (s *txnShard) apply(e txnEntry) {
+	if e.value == nil {
+		delete(s.values, e.id)
+		return
+	}
+	s.values[e.id] = e.value
+}
+
+// transaction is one transactional id while the process lives. Guarded by Transactions.mu.
+type transaction struct {
+	id        string
+	shard     *txnShard
+	lastEpoch record.ProducerEpoch
+	pending   bool         // a transition is on its way to the log
+	unmarked  int          // partitions that have not been told the end
+	parked    []*parkedAdd // appends that wait for the transition
+}
+
+// value is what the log says, nil before the first record of an id is there.
+func (x *transaction) value() *txnValue { return x.shard.values[x.id] }
+
+func (x *transaction) view() *txnView {
+	if x == nil || x.value() == nil {
+		return nil
+	}
+	return &txnView{txnValue: *x.value(), lastEpoch: x.lastEpoch, pending: x.pending}
+}
+
+// NewTransactions returns a coordinator. Load brings back what an earlier life left.
+func NewTransactions(o TxnOptions) *Transactions {
+	t := &Transactions{opts: o.withDefaults()}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.mu.shards, t.mu.ids = map[int32]*txnShard{}, map[string]*transaction{}
+	t.committed.wake = make(chan struct{}, 1)
+	t.mu.deadlines.fire = func() {
+		t.locked(func() {
+			if !t.mu.closed {
+				t.mu.deadlines.run()
+			}
+		})
+	}
+	t.locked(func() {
+		t.mu.deadlines.after(t.opts.AbortEvery, t.abortOldLocked)
+		t.mu.deadlines.after(t.opts.ExpireEvery, t.expireLocked)
+	})
+	t.wg.Add(1)
+	go t.applyLoop()
+	return t
+}
+
+// locked calls fn with mu held, and then, without it, what fn left to be done.
+func (t *Transactions) locked(fn func()) {
+	t.mu.Lock()
+	fn()
+	effects := t.mu.effects
+	t.mu.effects = nil
+	t.mu.Unlock()
+	for _, e := range effects {
+		e()
+	}
+}
+
+// afterLocked has fn called once mu is free.
+func (t *Transactions) afterLocked(fn func()) { t.mu.effects = append(t.mu.effects, fn) }
+
+// Load opens every partition of the transaction topic and replays it; transactions whose end is decided are completed. It is called at start when the topic
+// exists. A partition that cannot be read is told, and its ids get COORDINATOR_NOT_AVAILABLE; the others are served.
+func (t *Transactions) Load(ctx context.Context) {
+	for p := range t.opts.Partitions {
+		if _, err := t.shard(ctx, p); err != nil {
+			t.opts.Logger.Error("a partition of the transaction topic cannot be read: its transactional ids are not served", "partition", p, "error", err)
+		}
+	}
+}
+
+// shard returns a partition's state, which it loads the first time.
+func (t *Transactions) shard(ctx context.Context, partition int32) (*txnShard, error) {
+	t.mu.Lock()
+	s := t.mu.shards[partition]
+	t.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	t.opening.Lock()
+	defer t.opening.Unlock()
+	t.mu.Lock()
+	s = t.mu.shards[partition]
+	t.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	log, err := t.opts.Log(ctx, partition)
+	if err != nil {
+		return nil, fmt.Errorf("open partition %d of the transaction topic: %w", partition, err)
+	}
+	s = &txnShard{log: log, values: map[string]*txnValue{}}
+	if err := log.Replay(ctx, func(b record.Batch) error { return txnEntriesOf(b, s.apply) }); err != nil {
+		return nil, fmt.Errorf("replay partition %d of the transaction topic: %w", partition, err)
+	}
+	t.locked(func() {
+		t.mu.shards[partition] = s
+		for id := range s.values {
+			x := &transaction{id: id, shard: s, lastEpoch: noEpoch}
+			t.mu.ids[id] = x
+			if x.value().state.preparing() {
+				t.completeLocked(x)
+			}
+		}
+	})
+	return s, nil
+}
+
+// PartitionFor is the partition of the transaction topic that an id belongs to, as Kafka's.
+func (t *Transactions) PartitionFor(id string) int32 { return partitionOf(id, t.opts.Partitions) }
+
+// ask decides a request about a transactional id, and writes what has to be written. then gets the code and the value that follows, which is nil for an id
+// that is not known.
+func (t *Transactions) ask(id string, decide func(decider, *txnView) txnDecision, then func(wire.Code, *txnValue)) {
+	s, err := t.shard(t.ctx, t.PartitionFor(id))
+	if err != nil {
+		if t.ctx.Err() == nil {
+			t.opts.Logger.Error("the log of a transactional id cannot be opened", "id", id, "error", err)
+		}
+		then(wire.CoordinatorNotAvailable, nil)
+		return
+	}
+	for fresh := noProducerID; ; {
+		needsID := false
+		t.locked(func() { needsID = t.askLocked(s, id, decide, fresh, then) })
+		if !needsID {
+			return
+		}
+		if fresh, err = t.opts.ProducerID(t.ctx); err != nil {
+			t.opts.Logger.Error("no producer id could be reserved", "error", err)
+			then(wire.CoordinatorNotAvailable, nil)
+			return
+		}
+	}
+}
+
+func (t *Transactions) askLocked(s *txnShard, id string, decide func(decider, *txnView) txnDecision, fresh record.ProducerID, then func(wire.Code, *txnValue)) (needsID bool) {
+	if t.mu.closed {
+		t.afterLocked(func() { then(wire.CoordinatorNotAvailable, nil) })
+		return false
+	}
+	x := t.mu.ids[id]
+	d := decide(t.decider(fresh), x.view())
+	if x != nil && x.value() == nil && d.write != nil { // the first record of the id is on its way
+		d = refused(wire.ConcurrentTransactions)
+	}
+	switch {
+	case d.needsID:
+		return true
+	case d.write != nil:
+		if x == nil {
+			x = &transaction{id: id, shard: s, lastEpoch: noEpoch}
+			t.mu.ids[id] = x
+		}
+		t.writeLocked(x, d, then)
+	default:
+		var value *txnValue
+		if x != nil {
+			value = x.value()
+		}
+		t.afterLocked(func() { then(d.code, value) })
+	}
+	return false
+}
+
+func (t *Transactions) decider(fresh record.ProducerID) decider {
+	return decider{nowMs: time.Now().UnixMilli(), level: t.opts.Level(), fresh: fresh}
+}
+
+// writeLocked puts a transition into the log. Until it is there, or could not be written, no other is decided. then may be nil.
+func (t *Transactions) writeLocked(x *transaction, d txnDecision, then func(wire.Code, *txnValue)) {
+	x.pending = true
+	level := t.opts.Level()
+	e := txnEntry{id: x.id, value: d.write.logged(level)}
+	t.appendLocked(x.shard, []txnEntry{e}, level, func(err error) {
+		x.pending = false
+		code := d.code
+		if err == nil {
+			x.lastEpoch = d.lastEpoch
+			if e.value.state.preparing() {
+				t.completeLocked(x)
+			}
+		} else if code = wire.CoordinatorNotAvailable; x.value() == nil {
+			delete(t.mu.ids, x.id)
+		}
+		if value := x.value(); then != nil {
+			t.afterLocked(func() { then(code, value) })
+		}
+		t.unparkLocked(x)
+	})
+}
+
+// appendLocked appends records to a shard's log. then is called with mu held, once they are committed and applied, or could not be.
+func (t *Transactions) appendLocked(s *txnShard, list []txnEntry, level int16, then func(error)) {
+	done := func(err error) {
+		t.later(func() {
+			if err != nil {
+				t.opts.Logger.Error("the transaction coordinator could not write", "error", err)
+			} else {
+				for _, e := range list {
+					s.apply(e)
+				}
+			}
+			then(err)
+		})
+	}
+	batch, err := txnBatchOf(list, level, time.Now())
+	if err == nil {
+		_, err = s.log.Append(batch, done)
+	}
+	if err != nil {
+		done(err)
+	}
+}
+
+// later has fn called by applyLoop, with mu held.
+func (t *Transactions) later(fn func()) {
+	t.committed.Lock()
+	t.committed.list = append(t.committed.list, fn)
+	t.committed.Unlock()
+	select {
+	case t.committed.wake <- struct{}{}:
+	default:
+	}
+}
+
+// applyLoop takes over what was committed, in the order of the logs. The committer of the storage cannot: it must not wait for mu.
+func (t *Transactions) applyLoop() {
+	defer t.wg.Done()
+	for {
+		select {
+		case <-t.committed.wake:
+		case <-t.ctx.Done():
+			t.drainCommitted()
+			return
+		}
+		t.drainCommitted()
+	}
+}
+
+func (t *Transactions) drainCommitted() {
+	t.committed.Lock()
+	list := t.committed.list
+	t.committed.list = nil
+	t.committed.Unlock()
+	t.locked(func() {
+		for _, fn := range list {
+			fn()
+		}
+	})
+}
+
+// Close answers what is parked with COORDINATOR_NOT_AVAILABLE and ends the goroutines. What is on its way to the logs is not waited for: it is found there again.
+// Idempotent.
+func (t *Transactions) Close() error {
+	t.locked(func() {
+		if t.mu.closed {
+			return
+		}
+		t.mu.closed = true
+		if t.mu.deadlines.timer != nil {
+			t.mu.deadlines.timer.Stop()
+		}
+		for _, x := range t.mu.ids {
+			for _, p := range x.parked {
+				t.afterLocked(func() { p.done(wire.CoordinatorNotAvailable) })
+			}
+			x.parked = nil
+		}
+	})
+	t.cancel()
+	t.wg.Wait()
+	return nil
+}
