@@ -16,19 +16,23 @@ const (
 	txnCoordinator   = 1
 )
 
-// FindCoordinator, versions 0 to 6. 4 asks for several (KIP-699). There is one node, so it is the coordinator of every group.
+// FindCoordinator, versions 0 to 6. 4 asks for several (KIP-699). There is one node, so it is the coordinator of every group and transaction.
 func (s *Server) findCoordinator(cl *call, req *kmsg.FindCoordinatorRequest) {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	host, port := cl.address()
 	answer := func() (code wire.Code, why *string) {
-		if req.CoordinatorType == groupCoordinator {
+		switch req.CoordinatorType {
+		case groupCoordinator:
+			return wire.None, nil
+		case txnCoordinator:
+			if _, err := EnsureTxnTopic(s.ctx, s.opts.Controller); err != nil {
+				text := "the topic of transactions cannot be made: " + err.Error()
+				return wire.CoordinatorNotAvailable, &text
+			}
 			return wire.None, nil
 		}
-		text := "there is no coordinator of this kind yet: transactions and share groups are not served"
-		if req.CoordinatorType != txnCoordinator {
-			return wire.InvalidRequest, &text
-		}
-		return wire.CoordinatorNotAvailable, &text
+		text := "there is no coordinator of this kind: share groups are not served"
+		return wire.InvalidRequest, &text
 	}
 	code, why := answer()
 	node := s.opts.NodeID

@@ -13,7 +13,7 @@ import (
 )
 
 // Produce, versions 3 to 13 (0 to 2 are advertised and refused, KIP-896 and KAFKA-18659). 5 adds the log start offset, 8 error messages (KIP-467), 9 is flexible, 10 tells
-// the leader (KIP-951), 13 names topics by id (KIP-516).
+// the leader (KIP-951), 11 knows TRANSACTION_ABORTABLE and 12 adds partitions to transactions (KIP-890), 13 names topics by id (KIP-516).
 
 // Versions of Produce in which something changes.
 const (
@@ -46,6 +46,11 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	if cl.throttle > 0 { // also what comes before the response, and where there is none
 		cl.conn.mute(time.Now().Add(cl.throttle))
 	}
+	guards, code := s.guard(cl, req)
+	if code != wire.None {
+		s.produceRefuse(cl, req, code)
+		return
+	}
 	resp := kmsg.NewPtrProduceResponse()
 	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
 	pending := storage.NewPending(func(err error) {
@@ -70,7 +75,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 		for j := range t.Partitions {
 			p := &out.Partitions[j]
 			p.Default()
-			if s.producePartition(cl, t, &t.Partitions[j], p, pending) {
+			if s.producePartition(cl, t, &t.Partitions[j], p, guards[&t.Partitions[j]], pending) {
 				refused = append(refused, p)
 			}
 		}
@@ -79,7 +84,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 }
 
 // producePartition appends what came for one partition; it returns whether the append was registered with pending.
-func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kmsg.ProduceRequestTopicPartition, out *kmsg.ProduceResponseTopicPartition, pending *storage.Pending) bool {
+func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kmsg.ProduceRequestTopicPartition, out *kmsg.ProduceResponseTopicPartition, g txnGuard, pending *storage.Pending) bool {
 	out.Partition = in.Partition
 	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = -1, -1, -1
 	fail := func(err error) bool {
@@ -90,11 +95,15 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 	if err != nil {
 		return fail(err)
 	}
+	if g.code != wire.None {
+		out.ErrorCode, out.ErrorMessage = int16(g.code), g.message
+		return false
+	}
 	batch, err := oneBatch(in.Records)
 	if err != nil {
 		return fail(err)
 	}
-	a, err := p.Append(batch, storage.FromClient, nil, pending)
+	a, err := p.Append(batch, storage.FromClient, g.verification, pending)
 	if err != nil {
 		return fail(err)
 	}
@@ -150,27 +159,6 @@ func (s *Server) produceRefuse(cl *call, req *kmsg.ProduceRequest, code wire.Cod
 			t.Partitions = append(t.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, t)
-	}
-	cl.reply(resp)
-}
-
-// InitProducerID, versions 0 to 5. 2 is flexible, 3 lets a producer raise its own epoch (KIP-360).
-func (s *Server) initProducerID(cl *call, req *kmsg.InitProducerIDRequest) {
-	resp := kmsg.NewPtrInitProducerIDResponse()
-	resp.ProducerID, resp.ProducerEpoch = -1, -1
-	switch {
-	case req.TransactionalID != nil && *req.TransactionalID == "":
-		resp.ErrorCode = int16(wire.InvalidRequest)
-	case req.TransactionalID != nil: // there is no transaction coordinator yet, and FindCoordinator says so too
-		resp.ErrorCode = int16(wire.CoordinatorNotAvailable)
-	default:
-		id, err := s.pids.take(s.ctx, s.opts.Controller)
-		if err != nil {
-			resp.ErrorCode = int16(wire.CoordinatorNotAvailable)
-			s.opts.Logger.Error("no producer id could be reserved", "error", err)
-			break
-		}
-		resp.ProducerID, resp.ProducerEpoch = int64(id), 0
 	}
 	cl.reply(resp)
 }

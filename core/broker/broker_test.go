@@ -59,12 +59,12 @@ func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
 	must(t, err)
 	o := broker.GroupsOptions(controller, replicas, slog.New(slog.DiscardHandler))
 	o.InitialRebalanceDelay = 0
-	groups := coordinator.New(o)
-	if controller.Image().Topic("__consumer_offsets") != nil {
-		must(t, groups.Load(t.Context()))
-	}
-	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups, IdleTimeout: 10 * time.Second, DataDir: "data"})
-	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: groups, controller: controller}
+	txns := broker.TxnOptions(controller, replicas, slog.New(slog.DiscardHandler))
+	txns.AbortEvery = 200 * time.Millisecond
+	coordinators := broker.NewCoordinators(controller, replicas, o, txns)
+	must(t, coordinators.Load(t.Context(), controller.Image()))
+	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators, IdleTimeout: 10 * time.Second, DataDir: "data"})
+	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: coordinators.Groups, controller: controller}
 	var served errgroup.Group
 	r.serve = func(l net.Listener) { served.Go(func() error { return s.Serve(l) }) }
 	r.serve(r.memory)
@@ -74,7 +74,7 @@ func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
 			return
 		}
 		closed = true
-		must(t, groups.Close())
+		must(t, coordinators.Close())
 		must(t, s.Close())
 		must(t, served.Wait())
 		must(t, replicas.Close())

@@ -27,19 +27,24 @@ func (s *Server) ensureOffsetsTopic(ctx context.Context) (*meta.Topic, error) {
 	return EnsureOffsetsTopic(ctx, s.opts.Controller)
 }
 
-// EnsureOffsetsTopic returns the topic that keeps groups and offsets, and makes it when it is missing, with the partitions that the configuration asks for
-// and as many replicas as there are brokers for.
+// EnsureOffsetsTopic returns the topic that keeps groups and offsets, and makes it when it is missing.
 func EnsureOffsetsTopic(ctx context.Context, c *meta.Controller) (*meta.Topic, error) {
-	if t := c.Image().Topic(offsetsTopic); t != nil {
+	return ensureInternalTopic(ctx, c, offsetsTopic, "offsets.topic", map[string]string{"compression.type": "producer"})
+}
+
+// ensureInternalTopic returns a compacted topic of ours, and makes it when it is missing, with the partitions that the keys of the configuration ask for that begin
+// with prefix, and as many replicas as there are brokers for.
+func ensureInternalTopic(ctx context.Context, c *meta.Controller, name, prefix string, config map[string]string) (*meta.Topic, error) {
+	image := c.Image()
+	if t := image.Topic(name); t != nil {
 		return t, nil
 	}
-	image := c.Image()
-	replicas := min(c.BrokerInt(image, "offsets.topic.replication.factor"), int64(len(image.Brokers())))
-	t, err := c.CreateTopic(ctx, meta.NewTopic{Name: offsetsTopic, Partitions: int32(c.BrokerInt(image, "offsets.topic.num.partitions")), Replicas: int16(replicas),
-		Internal: true, Config: map[string]string{"cleanup.policy": "compact", "compression.type": "producer",
-			"segment.bytes": c.BrokerValue(image, "offsets.topic.segment.bytes")}}, false)
+	replicas := min(c.BrokerInt(image, prefix+".replication.factor"), int64(len(image.Brokers())))
+	config["cleanup.policy"], config["segment.bytes"] = "compact", c.BrokerValue(image, prefix+".segment.bytes")
+	t, err := c.CreateTopic(ctx, meta.NewTopic{Name: name, Partitions: int32(c.BrokerInt(image, prefix+".num.partitions")), Replicas: int16(replicas), Internal: true,
+		Config: config}, false)
 	if err != nil {
-		if t := c.Image().Topic(offsetsTopic); t != nil {
+		if t := c.Image().Topic(name); t != nil { // somebody else made it
 			return t, nil
 		}
 	}

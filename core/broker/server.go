@@ -11,9 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/milldam/milldam/core/coordinator"
 	"github.com/milldam/milldam/core/meta"
-	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/replica"
 )
 
@@ -22,8 +20,8 @@ type Options struct {
 	NodeID     int32
 	Controller *meta.Controller
 	Replicas   *replica.Manager
-	Groups     *coordinator.Groups
-	Logger     *slog.Logger
+	Coordinators
+	Logger *slog.Logger
 
 	RequestBytes   int64          // memory of all requests in flight; default 128 MiB
 	MaxConnections int            // default 10,000
@@ -70,7 +68,6 @@ type Server struct {
 	quotas   *quotas
 	metrics  *metrics
 	frames   framePool
-	pids     pidBlock
 	badInput rateLimited
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -194,29 +191,6 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	s.wg.Wait()
 	return nil
-}
-
-// pidBlock gives out producer ids from blocks that the metadata reserves.
-type pidBlock struct {
-	mu        sync.Mutex
-	next, end record.ProducerID
-}
-
-// pidBlockSize is as Kafka's: a restart loses what is left of a block.
-const pidBlockSize = 1000
-
-func (p *pidBlock) take(ctx context.Context, c *meta.Controller) (record.ProducerID, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.next == p.end {
-		first, err := c.AllocateProducerIDs(ctx, pidBlockSize)
-		if err != nil {
-			return 0, err
-		}
-		p.next, p.end = first, first+pidBlockSize
-	}
-	p.next++
-	return p.next - 1, nil
 }
 
 // rateLimited keeps a flood of bad input from becoming a flood of log lines.

@@ -8,7 +8,7 @@ import (
 	"github.com/milldam/milldam/core/wire"
 )
 
-// Txn is a transaction as who commits offsets in it names it.
+// Txn is a producer's transaction as requests name it.
 type Txn struct {
 	TransactionalID string
 	ID              record.ProducerID

@@ -13,7 +13,10 @@ import (
 
 // TxnLog is a partition of __transaction_state.
 type TxnLog interface {
-	OffsetsLog
+	// Append appends a batch and calls done, from any goroutine, once it is committed. With an error done is not called.
+	Append(batch []byte, done func(error)) (base record.Offset, err error)
+	// Replay calls fn with every batch from the log start to the log end.
+	Replay(ctx context.Context, fn func(record.Batch) error) error
 	// Epoch is the partition's leader epoch, by which markers of an older coordinator are told from those of this one.
 	Epoch() record.LeaderEpoch
 }

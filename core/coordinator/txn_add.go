@@ -7,8 +7,8 @@ import (
 )
 
 // InitProducerID gives the producer of a transactional id its producer id and epoch. Whoever had them before is fenced.
-func (t *Transactions) InitProducerID(p TxnProducer, timeoutMs int32, reply func(wire.Code, TxnProducer)) {
-	switch none := (TxnProducer{p.TransactionalID, noProducerID, noEpoch}); {
+func (t *Transactions) InitProducerID(p Txn, timeoutMs int32, reply func(wire.Code, Txn)) {
+	switch none := (Txn{p.TransactionalID, noProducerID, noEpoch}); {
 	case p.TransactionalID == "" || (p.ID == noProducerID) != (p.Epoch == noEpoch):
 		reply(wire.InvalidRequest, none)
 	case timeoutMs <= 0 || int64(timeoutMs) > t.opts.MaxTimeout.Milliseconds():
@@ -19,14 +19,14 @@ func (t *Transactions) InitProducerID(p TxnProducer, timeoutMs int32, reply func
 				reply(code, none)
 				return
 			}
-			reply(code, TxnProducer{p.TransactionalID, v.producerID, v.epoch})
+			reply(code, Txn{p.TransactionalID, v.producerID, v.epoch})
 		})
 	}
 }
 
 // AddPartitions makes partitions part of a producer's transaction, which it starts when none is open. The partitions exist. version is the transaction version
 // that the client speaks.
-func (t *Transactions) AddPartitions(p TxnProducer, partitions []TopicPartition, version int16, reply func(wire.Code)) {
+func (t *Transactions) AddPartitions(p Txn, partitions []TopicPartition, version int16, reply func(wire.Code)) {
 	if p.TransactionalID == "" {
 		reply(wire.InvalidRequest)
 		return
@@ -35,7 +35,7 @@ func (t *Transactions) AddPartitions(p TxnProducer, partitions []TopicPartition,
 }
 
 // Verify tells of each partition whether it is part of a producer's transaction, with TRANSACTION_ABORTABLE when it is not.
-func (t *Transactions) Verify(p TxnProducer, partitions []TopicPartition) []wire.Code {
+func (t *Transactions) Verify(p Txn, partitions []TopicPartition) []wire.Code {
 	all := func(code wire.Code) []wire.Code { return slices.Repeat([]wire.Code{code}, len(partitions)) }
 	if p.TransactionalID == "" {
 		return all(wire.InvalidRequest)
@@ -62,7 +62,7 @@ type parkedAdd struct {
 
 // Enlist makes partitions part of a producer's transaction before something is appended to them, for clients that leave it to the broker (KIP-890). Where the
 // last transaction is still being completed, or other partitions are being added, it waits for that a moment, and does not send the client away.
-func (t *Transactions) Enlist(p TxnProducer, partitions []TopicPartition, done func(wire.Code)) {
+func (t *Transactions) Enlist(p Txn, partitions []TopicPartition, done func(wire.Code)) {
 	if p.TransactionalID == "" {
 		done(wire.InvalidRequest)
 		return
@@ -70,7 +70,7 @@ func (t *Transactions) Enlist(p TxnProducer, partitions []TopicPartition, done f
 	t.enlist(&parkedAdd{done: done}, p, partitions)
 }
 
-func (t *Transactions) enlist(a *parkedAdd, p TxnProducer, partitions []TopicPartition) {
+func (t *Transactions) enlist(a *parkedAdd, p Txn, partitions []TopicPartition) {
 	t.ask(p.TransactionalID, func(d decider, v *txnView) txnDecision { return d.add(v, p, partitions, txnVersion2) }, func(code wire.Code, _ *txnValue) {
 		if code == wire.ConcurrentTransactions && t.park(a, p, partitions) {
 			return
@@ -81,7 +81,7 @@ func (t *Transactions) enlist(a *parkedAdd, p TxnProducer, partitions []TopicPar
 }
 
 // park keeps an append until the transition is over that is in its way. It returns false when its time is up, or there is none.
-func (t *Transactions) park(a *parkedAdd, p TxnProducer, partitions []TopicPartition) (parked bool) {
+func (t *Transactions) park(a *parkedAdd, p Txn, partitions []TopicPartition) (parked bool) {
 	again := false
 	t.locked(func() {
 		x := t.mu.ids[p.TransactionalID]
@@ -132,8 +132,8 @@ func (t *Transactions) unparkLocked(x *transaction) {
 
 // End decides the end of a producer's transaction, and answers when that is in the log: from then on it holds, whoever dies. The partitions are told afterwards.
 // version is the transaction version that the client speaks; from 2 on the answer has the producer's next epoch.
-func (t *Transactions) End(p TxnProducer, commit bool, version int16, reply func(wire.Code, TxnProducer)) {
-	none := TxnProducer{p.TransactionalID, noProducerID, noEpoch}
+func (t *Transactions) End(p Txn, commit bool, version int16, reply func(wire.Code, Txn)) {
+	none := Txn{p.TransactionalID, noProducerID, noEpoch}
 	if p.TransactionalID == "" {
 		reply(wire.InvalidRequest, none)
 		return
@@ -147,6 +147,6 @@ func (t *Transactions) End(p TxnProducer, commit bool, version int16, reply func
 		if v.state.preparing() {
 			next = v.completed(0)
 		}
-		reply(code, TxnProducer{p.TransactionalID, next.producerID, next.epoch})
+		reply(code, Txn{p.TransactionalID, next.producerID, next.epoch})
 	})
 }

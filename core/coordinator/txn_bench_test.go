@@ -175,25 +175,25 @@ type reply struct {
 	mu    sync.Mutex
 	times int
 	code  wire.Code
-	next  TxnProducer
+	next  Txn
 }
 
-func (r *reply) take(code wire.Code, next TxnProducer) {
+func (r *reply) take(code wire.Code, next Txn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.times, r.code, r.next = r.times+1, code, next
 }
 
-func (r *reply) takeCode(code wire.Code) { r.take(code, TxnProducer{}) }
+func (r *reply) takeCode(code wire.Code) { r.take(code, Txn{}) }
 
-func (r *reply) get() (times int, code wire.Code, next TxnProducer) {
+func (r *reply) get() (times int, code wire.Code, next Txn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.times, r.code, r.next
 }
 
 // await lets time pass until the answer is there.
-func (b *txnBench) await(r *reply) (wire.Code, TxnProducer) {
+func (b *txnBench) await(r *reply) (wire.Code, Txn) {
 	b.t.Helper()
 	for range 1000 {
 		if times, code, next := r.get(); times > 0 {
@@ -202,12 +202,12 @@ func (b *txnBench) await(r *reply) (wire.Code, TxnProducer) {
 		pass(time.Millisecond)
 	}
 	b.t.Fatal("no answer")
-	return 0, TxnProducer{}
+	return 0, Txn{}
 }
 
 const theTxn = "txn"
 
-func (b *txnBench) init(p TxnProducer) (wire.Code, TxnProducer) {
+func (b *txnBench) init(p Txn) (wire.Code, Txn) {
 	b.t.Helper()
 	var r reply
 	b.InitProducerID(p, 60_000, r.take)
@@ -215,16 +215,16 @@ func (b *txnBench) init(p TxnProducer) (wire.Code, TxnProducer) {
 }
 
 // begin is a producer that starts anew.
-func (b *txnBench) begin() TxnProducer {
+func (b *txnBench) begin() Txn {
 	b.t.Helper()
-	code, p := b.init(TxnProducer{theTxn, -1, -1})
+	code, p := b.init(Txn{theTxn, -1, -1})
 	if code != wire.None {
 		b.t.Fatalf("InitProducerID: %d", code)
 	}
 	return p
 }
 
-func (b *txnBench) add(p TxnProducer, version int16, list ...TopicPartition) wire.Code {
+func (b *txnBench) add(p Txn, version int16, list ...TopicPartition) wire.Code {
 	b.t.Helper()
 	var r reply
 	b.AddPartitions(p, list, version, r.takeCode)
@@ -232,7 +232,7 @@ func (b *txnBench) add(p TxnProducer, version int16, list ...TopicPartition) wir
 	return code
 }
 
-func (b *txnBench) end(p TxnProducer, commit bool, version int16) (wire.Code, TxnProducer) {
+func (b *txnBench) end(p Txn, commit bool, version int16) (wire.Code, Txn) {
 	b.t.Helper()
 	var r reply
 	b.End(p, commit, version, r.take)

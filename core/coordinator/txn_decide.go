@@ -29,15 +29,8 @@ func refused(code wire.Code) txnDecision { return txnDecision{code: code} }
 
 var needsProducerID = txnDecision{needsID: true}
 
-// TxnProducer is who asks about a transaction.
-type TxnProducer struct {
-	TransactionalID string
-	ID              record.ProducerID
-	Epoch           record.ProducerEpoch
-}
-
 // known tells whether it names a producer id, as those do that go on after an error (KIP-360).
-func (p TxnProducer) known() bool { return p.ID != noProducerID }
+func (p Txn) known() bool { return p.ID != noProducerID }
 
 // decider is what all decisions depend on besides the state and the request.
 type decider struct {
@@ -47,7 +40,7 @@ type decider struct {
 }
 
 // init decides InitProducerId. v is nil for a transactional id that is not known.
-func (d decider) init(v *txnView, p TxnProducer, timeoutMs int32) txnDecision {
+func (d decider) init(v *txnView, p Txn, timeoutMs int32) txnDecision {
 	if v == nil {
 		if d.fresh == noProducerID {
 			return needsProducerID
@@ -72,12 +65,12 @@ func (d decider) init(v *txnView, p TxnProducer, timeoutMs int32) txnDecision {
 }
 
 // expects tells whether a producer that names itself may be the current one: it is, or the id is new, or it asks again for what followed its last epoch.
-func (v *txnView) expects(p TxnProducer) bool {
+func (v *txnView) expects(p Txn) bool {
 	return v.epoch == noEpoch || p.ID == v.producerID || p.ID == v.previousProducerID && exhausted(p.Epoch)
 }
 
 // rotate gives a producer another id, as its epochs have run out.
-func (d decider) rotate(v *txnView, p TxnProducer, timeoutMs int32) txnDecision {
+func (d decider) rotate(v *txnView, p Txn, timeoutMs int32) txnDecision {
 	if d.fresh == noProducerID {
 		return needsProducerID
 	}
@@ -91,7 +84,7 @@ func (d decider) rotate(v *txnView, p TxnProducer, timeoutMs int32) txnDecision 
 }
 
 // bump gives a producer its next epoch, or the current one when it asks for that again.
-func (d decider) bump(v *txnView, p TxnProducer, timeoutMs int32) txnDecision {
+func (d decider) bump(v *txnView, p Txn, timeoutMs int32) txnDecision {
 	n := v.emptied(timeoutMs, d.nowMs)
 	switch {
 	case !p.known():
@@ -134,7 +127,7 @@ func (d txnDecision) answering(code wire.Code) txnDecision {
 }
 
 // add decides AddPartitionsToTxn, and its like for the offsets of groups.
-func (d decider) add(v *txnView, p TxnProducer, partitions []TopicPartition, version int16) txnDecision {
+func (d decider) add(v *txnView, p Txn, partitions []TopicPartition, version int16) txnDecision {
 	if code := v.check(p); code != wire.None {
 		return refused(code)
 	}
@@ -153,7 +146,7 @@ func (d decider) add(v *txnView, p TxnProducer, partitions []TopicPartition, ver
 }
 
 // check tells whether a producer may add to the transaction. v is nil for a transactional id that is not known.
-func (v *txnView) check(p TxnProducer) wire.Code {
+func (v *txnView) check(p Txn) wire.Code {
 	switch {
 	case v == nil || v.producerID != p.ID:
 		return wire.InvalidProducerIDMapping
@@ -166,7 +159,7 @@ func (v *txnView) check(p TxnProducer) wire.Code {
 }
 
 // verify tells whether a partition was added to the producer's transaction. What is on its way does not matter: the log checks again when a batch is appended.
-func (v *txnView) verify(p TxnProducer, partition TopicPartition) wire.Code {
+func (v *txnView) verify(p Txn, partition TopicPartition) wire.Code {
 	if code := v.check(p); code != wire.None {
 		return code
 	}

@@ -5,7 +5,7 @@ import (
 )
 
 // end decides EndTxn of a client that speaks a transaction version. v is nil for a transactional id that is not known.
-func (d decider) end(v *txnView, p TxnProducer, commit bool, version int16) txnDecision {
+func (d decider) end(v *txnView, p Txn, commit bool, version int16) txnDecision {
 	if version >= txnVersion2 {
 		return d.endV2(v, p, commit)
 	}
@@ -41,7 +41,7 @@ func endOf(commit bool) txnState {
 //	CompleteCommit invalid new epoch    done     invalid
 //
 // An abort without a transaction is no error: a client that does not know whether its first batch arrived has to ask for it.
-func (d decider) endV2(v *txnView, p TxnProducer, commit bool) txnDecision {
+func (d decider) endV2(v *txnView, p Txn, commit bool) txnDecision {
 	if v == nil {
 		return refused(wire.InvalidProducerIDMapping)
 	}

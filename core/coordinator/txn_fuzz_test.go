@@ -70,7 +70,7 @@ func FuzzTxnBatch(f *testing.F) {
 		}
 		for id, v := range s.values {
 			v.completed(0)
-			(&txnView{txnValue: *v}).verify(TxnProducer{TransactionalID: id, ID: v.producerID, Epoch: v.epoch}, TopicPartition{"a", 0})
+			(&txnView{txnValue: *v}).verify(Txn{TransactionalID: id, ID: v.producerID, Epoch: v.epoch}, TopicPartition{"a", 0})
 		}
 	})
 }

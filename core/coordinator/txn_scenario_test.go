@@ -16,7 +16,7 @@ import (
 type txnActor struct {
 	id      string
 	version int16
-	me      TxnProducer
+	me      Txn
 	open    []TopicPartition // it believes to have added
 	asked   string           // what it waits for
 	answer  *reply
@@ -32,7 +32,7 @@ type txnScenario struct {
 	b       *txnBench
 	actors  []*txnActor
 	replies []*reply
-	given   map[TxnProducer]bool // identities that were given to who named none
+	given   map[Txn]bool // identities that were given to who named none
 	ends    []txnEnd
 }
 
@@ -67,7 +67,7 @@ func (s *txnScenario) act(a *txnActor) {
 	}
 	switch dice := s.rng.IntN(100); {
 	case a.me.ID == noProducerID || dice < 3:
-		p := TxnProducer{a.id, noProducerID, noEpoch}
+		p := Txn{a.id, noProducerID, noEpoch}
 		if a.me.ID != noProducerID && s.chance(50) {
 			p = a.me // KIP-360
 		}
@@ -87,14 +87,14 @@ func (s *txnScenario) act(a *txnActor) {
 	case dice < 85:
 		s.b.Verify(a.me, a.open)
 	case dice < 87: // somebody else takes over, and this one does not know
-		s.actors = append(s.actors, &txnActor{id: a.id, version: a.version, me: TxnProducer{a.id, noProducerID, noEpoch}})
+		s.actors = append(s.actors, &txnActor{id: a.id, version: a.version, me: Txn{a.id, noProducerID, noEpoch}})
 	case dice < 88:
 		a.killed = true
 	}
 }
 
 // take takes over an answer.
-func (s *txnScenario) take(a *txnActor, code wire.Code, next TxnProducer) {
+func (s *txnScenario) take(a *txnActor, code wire.Code, next Txn) {
 	asked := a.asked
 	a.asked = ""
 	switch code {
@@ -105,7 +105,7 @@ func (s *txnScenario) take(a *txnActor, code wire.Code, next TxnProducer) {
 		}
 		return
 	case wire.ProducerFenced, wire.InvalidProducerIDMapping, wire.InvalidTxnState:
-		a.me, a.open = TxnProducer{a.id, noProducerID, noEpoch}, nil
+		a.me, a.open = Txn{a.id, noProducerID, noEpoch}, nil
 		return
 	default:
 		s.t.Errorf("%s got %d", asked, code)
@@ -130,7 +130,7 @@ func (s *txnScenario) take(a *txnActor, code wire.Code, next TxnProducer) {
 
 func (s *txnScenario) run(steps int) {
 	for i := range 4 {
-		s.actors = append(s.actors, &txnActor{id: fmt.Sprintf("txn-%d", i), version: int16(i%2) * 2, me: TxnProducer{"", noProducerID, noEpoch}})
+		s.actors = append(s.actors, &txnActor{id: fmt.Sprintf("txn-%d", i), version: int16(i%2) * 2, me: Txn{"", noProducerID, noEpoch}})
 	}
 	for range steps {
 		if a := s.actors[s.rng.IntN(len(s.actors))]; !a.killed {
@@ -209,7 +209,7 @@ func TestRandomTransactions(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &txnScenario{t: t, rng: rand.New(rand.NewPCG(seed, 3)), given: map[TxnProducer]bool{}}
+				s := &txnScenario{t: t, rng: rand.New(rand.NewPCG(seed, 3)), given: map[Txn]bool{}}
 				o := TxnOptions{MaxMarkers: 1 + int(seed%4)}
 				s.b = newTxnBench(t, 3, o)
 				for i, l := range s.b.logs {

@@ -52,7 +52,6 @@ func (s txnState) idle() bool {
 
 const (
 	noProducerID record.ProducerID    = -1
-	noEpoch      record.ProducerEpoch = -1
 	maxEpoch     record.ProducerEpoch = math.MaxInt16
 	noTime       int64                = -1
 )

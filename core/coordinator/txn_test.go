@@ -41,7 +41,7 @@ func TestCommitTellsEveryPartition(t *testing.T) {
 				epoch := p.Epoch
 				if version == 2 {
 					epoch++ // the transaction's markers have the next epoch, which is the producer's from now on
-					want(t, "next", next, TxnProducer{theTxn, p.ID, epoch})
+					want(t, "next", next, Txn{theTxn, p.ID, epoch})
 				}
 				got := b.markers()
 				slices.SortFunc(got, func(x, y sentMarker) int { return comparePartitions(x.TopicPartition, y.TopicPartition) })
@@ -73,7 +73,7 @@ func TestEndTxnTable(t *testing.T) {
 		t.Run(c.state.String(), func(t *testing.T) {
 			v := &txnView{lastEpoch: noEpoch, txnValue: txnValue{producerID: 5, previousProducerID: 5, nextProducerID: noProducerID, epoch: 10, state: c.state, version: 2}}
 			d := decider{nowMs: 1, level: 2, fresh: noProducerID}
-			now, again := TxnProducer{theTxn, 5, 10}, TxnProducer{theTxn, 5, 9}
+			now, again := Txn{theTxn, 5, 10}, Txn{theTxn, 5, 9}
 			want(t, "abort again", d.end(v, again, false, 2).code, c.abortAgain)
 			want(t, "commit again", d.end(v, again, true, 2).code, c.commitAgain)
 			want(t, "commit now", d.end(v, now, true, 2).code, c.commitNow)
@@ -84,8 +84,8 @@ func TestEndTxnTable(t *testing.T) {
 			want(t, "abort now, version 1", d.end(v, now, false, 0).code, c.v1AbortNow)
 			want(t, "commit now, version 1", d.end(v, now, true, 0).code, c.v1CommitNow)
 			want(t, "abort again, version 1", d.end(v, again, false, 0).code, c.v1AbortAgain)
-			want(t, "other id", d.end(v, TxnProducer{theTxn, 6, 10}, false, 2).code, wire.InvalidProducerIDMapping)
-			want(t, "newer epoch", d.end(v, TxnProducer{theTxn, 5, 11}, false, 2).code, wire.ProducerFenced)
+			want(t, "other id", d.end(v, Txn{theTxn, 6, 10}, false, 2).code, wire.InvalidProducerIDMapping)
+			want(t, "newer epoch", d.end(v, Txn{theTxn, 5, 11}, false, 2).code, wire.ProducerFenced)
 		})
 	}
 }
@@ -101,7 +101,7 @@ func TestEndTxnWhileMarkersAreWritten(t *testing.T) {
 			want(t, "state", b.state(), "PrepareCommit")
 			code, _ = b.end(p, true, version)
 			want(t, "end again", code, wire.ConcurrentTransactions)
-			code, _ = b.init(TxnProducer{theTxn, -1, -1})
+			code, _ = b.init(Txn{theTxn, -1, -1})
 			want(t, "init", code, wire.ConcurrentTransactions)
 			now := p
 			if version == 2 {
@@ -125,12 +125,12 @@ func TestANewProducerFencesTheOldOne(t *testing.T) {
 		inBubble(t, TxnOptions{Level: func() int16 { return level }}, func(b *txnBench) {
 			old := b.begin()
 			b.add(old, level, p0)
-			code, _ := b.init(TxnProducer{theTxn, -1, -1})
+			code, _ := b.init(Txn{theTxn, -1, -1})
 			want(t, "init during a transaction", code, wire.ConcurrentTransactions)
 			b.settle()
 			want(t, "state", b.state(), "CompleteAbort")
 			next := b.begin()
-			want(t, "next", next, TxnProducer{theTxn, old.ID, old.Epoch + 2})
+			want(t, "next", next, Txn{theTxn, old.ID, old.Epoch + 2})
 			want(t, "add of the old one", b.add(old, level, p0), wire.ProducerFenced)
 			code, _ = b.end(old, true, level)
 			want(t, "end of the old one", code, wire.ProducerFenced)
@@ -146,15 +146,15 @@ func TestAProducerThatKnowsItsEpochGoesOn(t *testing.T) { // KIP-360
 		first := b.begin()
 		code, second := b.init(first)
 		want(t, "code", code, wire.None)
-		want(t, "second", second, TxnProducer{theTxn, first.ID, first.Epoch + 1})
+		want(t, "second", second, Txn{theTxn, first.ID, first.Epoch + 1})
 		code, again := b.init(first) // the answer was lost
 		want(t, "code", code, wire.None)
 		want(t, "again", again, second)
-		code, _ = b.init(TxnProducer{theTxn, first.ID, first.Epoch + 5})
+		code, _ = b.init(Txn{theTxn, first.ID, first.Epoch + 5})
 		want(t, "unknown epoch", code, wire.ProducerFenced)
-		code, _ = b.init(TxnProducer{theTxn, first.ID + 1, 0})
+		code, _ = b.init(Txn{theTxn, first.ID + 1, 0})
 		want(t, "unknown id", code, wire.ProducerFenced)
-		code, _ = b.init(TxnProducer{theTxn, first.ID, -1})
+		code, _ = b.init(Txn{theTxn, first.ID, -1})
 		want(t, "half an identity", code, wire.InvalidRequest)
 		b.begin() // somebody else
 		code, _ = b.init(second)
@@ -163,7 +163,7 @@ func TestAProducerThatKnowsItsEpochGoesOn(t *testing.T) { // KIP-360
 }
 
 func TestEpochsRunOut(t *testing.T) {
-	prepared := func(b *txnBench, epoch record.ProducerEpoch, state txnState) TxnProducer {
+	prepared := func(b *txnBench, epoch record.ProducerEpoch, state txnState) Txn {
 		p := b.begin()
 		b.locked(func() {
 			x := b.Transactions.mu.ids[theTxn]
@@ -208,7 +208,7 @@ func TestEpochsRunOut(t *testing.T) {
 		inBubble(t, TxnOptions{}, func(b *txnBench) {
 			old := prepared(b, maxEpoch-1, txnEmpty)
 			b.add(old, 2, p0)
-			code, _ := b.init(TxnProducer{theTxn, -1, -1})
+			code, _ := b.init(Txn{theTxn, -1, -1})
 			want(t, "code", code, wire.ConcurrentTransactions)
 			b.settle()
 			next := b.begin()
@@ -240,7 +240,7 @@ func TestTimeoutsAreChecked(t *testing.T) {
 	inBubble(t, TxnOptions{}, func(b *txnBench) {
 		for timeout, code := range map[int32]wire.Code{0: wire.InvalidTransactionTimeout, -1: wire.InvalidTransactionTimeout, 900_001: wire.InvalidTransactionTimeout, 900_000: wire.None, 1: wire.None} {
 			var r reply
-			b.InitProducerID(TxnProducer{theTxn, -1, -1}, timeout, r.take)
+			b.InitProducerID(Txn{theTxn, -1, -1}, timeout, r.take)
 			got, _ := b.await(&r)
 			want(t, "code", got, code)
 		}
@@ -309,7 +309,7 @@ func TestFailedWritesChangeNothing(t *testing.T) {
 	inBubble(t, TxnOptions{}, func(b *txnBench) {
 		b.Describe(theTxn) // opens the log
 		b.logs[0].failNext()
-		code, _ := b.init(TxnProducer{theTxn, -1, -1})
+		code, _ := b.init(Txn{theTxn, -1, -1})
 		want(t, "init", code, wire.CoordinatorNotAvailable)
 		want(t, "describe", wire.Code(b.Describe(theTxn).ErrorCode), wire.TransactionalIDNotFound)
 		p := b.begin()
@@ -375,7 +375,7 @@ func TestListFilters(t *testing.T) {
 		ids := map[string]record.ProducerID{}
 		for _, id := range []string{"a-1", "a-2", "b"} {
 			var r reply
-			b.InitProducerID(TxnProducer{id, -1, -1}, 60_000, r.take)
+			b.InitProducerID(Txn{id, -1, -1}, 60_000, r.take)
 			_, p := b.await(&r)
 			ids[id] = p.ID
 			if id != "b" {

@@ -23,9 +23,13 @@ type Feature struct {
 var features = []Feature{
 	{Name: "group.version", Max: 1, Default: 1},                         // 1 is the consumer group protocol of KIP-848
 	{Name: metadataVersion, Min: 7, Max: 30, Default: 30, UpOnly: true}, // 3.3-IV3 to 4.3-IV0, the levels of Apache Kafka 4.3.1
+	{Name: TransactionVersion, Min: 0, Max: 2, Default: 2},              // 1 has records with tagged fields, 2 an epoch per transaction (KIP-890)
 }
 
 const metadataVersion = "metadata.version"
+
+// TransactionVersion is the feature whose level says how transactions are written down, and fenced.
+const TransactionVersion = "transaction.version"
 
 // Features returns the features this node supports, sorted by name.
 func Features() []Feature {

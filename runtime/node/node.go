@@ -17,7 +17,6 @@ import (
 
 	"github.com/milldam/milldam/core/broker"
 	"github.com/milldam/milldam/core/client"
-	"github.com/milldam/milldam/core/coordinator"
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/replica"
 	"github.com/milldam/milldam/core/storage"
@@ -31,18 +30,18 @@ type Node struct {
 	opts     Options
 	instance string
 
-	lock       io.Closer
-	controller *meta.Controller
-	replicas   *replica.Manager
-	groups     *coordinator.Groups
-	broker     *broker.Server
-	kafka      net.Listener
-	memory     *wire.MemoryListener
-	http       *admin.Server
-	httpURL    string
-	recovery   storage.Recovery
-	storage    *storageMetrics
-	manager    atomic.Pointer[pipelines.Manager]
+	lock         io.Closer
+	controller   *meta.Controller
+	replicas     *replica.Manager
+	coordinators broker.Coordinators
+	broker       *broker.Server
+	kafka        net.Listener
+	memory       *wire.MemoryListener
+	http         *admin.Server
+	httpURL      string
+	recovery     storage.Recovery
+	storage      *storageMetrics
+	manager      atomic.Pointer[pipelines.Manager]
 
 	ready    atomic.Bool
 	cancel   context.CancelFunc
@@ -100,7 +99,7 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
-// open opens metadata, logs and groups.
+// open opens metadata, logs, groups and transactions.
 func (n *Node) open(ctx context.Context) error {
 	o := n.opts
 	var err error
@@ -120,13 +119,11 @@ func (n *Node) open(ctx context.Context) error {
 	image := n.controller.Image()
 	groups := broker.GroupsOptions(n.controller, n.replicas, o.Logger)
 	groups.InitialRebalanceDelay = o.InitialRebalanceDelay
-	n.groups = coordinator.New(groups)
-	if broker.HasOffsetsTopic(image) {
-		if err := n.groups.Load(ctx); err != nil {
-			return err
-		}
+	n.coordinators = broker.NewCoordinators(n.controller, n.replicas, groups, broker.TxnOptions(n.controller, n.replicas, o.Logger))
+	if err := n.coordinators.Load(ctx, image); err != nil {
+		return err
 	}
-	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Groups: n.groups, Logger: o.Logger, DataDir: o.Dir, Advertised: o.Advertised})
+	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, DataDir: o.Dir, Advertised: o.Advertised})
 	return nil
 }
 
@@ -168,7 +165,7 @@ func (n *Node) maintainLoop(ctx context.Context) {
 			if err := n.replicas.Store().Maintain(ctx, now); err != nil && ctx.Err() == nil {
 				n.opts.Logger.Error("logs could not be maintained", "error", err)
 			}
-			n.groups.Expire(now)
+			n.coordinators.Groups.Expire(now)
 		}
 	}
 }
@@ -258,8 +255,8 @@ func (n *Node) stop() error {
 	if n.cancel != nil {
 		n.cancel()
 	}
-	if n.groups != nil {
-		err = errors.Join(err, n.groups.Close()) // answers those who wait for a rebalance
+	if n.coordinators.Groups != nil {
+		err = errors.Join(err, n.coordinators.Close()) // answers those who wait for a rebalance
 	}
 	if n.broker != nil {
 		if drained := n.broker.Drain(ctx); drained != nil && !errors.Is(drained, context.DeadlineExceeded) {

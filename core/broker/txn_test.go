@@ -1,0 +1,201 @@
+package broker_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// txnClients are franz-go producers of both transaction versions: those of old know no EndTxn 5, and add partitions themselves.
+func txnClients() map[string][]kgo.Opt {
+	return map[string][]kgo.Opt{"version 1": {kgo.MaxVersions(kversion.V3_7_0())}, "version 2": nil}
+}
+
+// values reads n records of a topic at an isolation level.
+func (r *running) values(t *testing.T, topic string, n int, level kgo.IsolationLevel) []string {
+	t.Helper()
+	cl := r.client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(level))
+	defer cl.Close()
+	var got []string
+	for ctx := within(t); len(got) < n; {
+		fetches := cl.PollFetches(ctx)
+		must(t, fetches.Err())
+		for _, rec := range fetches.Records() {
+			got = append(got, string(rec.Value))
+		}
+	}
+	slices.Sort(got)
+	return got
+}
+
+func TestCommittedTransactionsAreReadAndAbortedOnesAreNot(t *testing.T) {
+	for name, opts := range txnClients() {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, vfs.NewMem())
+			_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 3, 1, nil, "t")
+			must(t, err)
+			cl := r.client(t, append(opts, kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))...)
+			var committed, all []string
+			for i := range 10 {
+				must(t, cl.BeginTransaction())
+				for j := range 7 {
+					value := fmt.Sprintf("%d-%d", i, j)
+					cl.Produce(within(t), kgo.StringRecord(value), func(_ *kgo.Record, err error) {
+						if err != nil {
+							t.Error(err)
+						}
+					})
+					if all = append(all, value); i%3 != 0 {
+						committed = append(committed, value)
+					}
+				}
+				must(t, cl.Flush(within(t)))
+				must(t, cl.EndTransaction(within(t), kgo.TransactionEndTry(i%3 != 0)))
+			}
+			described, err := kadm.NewClient(r.client(t)).DescribeTransactions(within(t), "txn")
+			must(t, err)
+			if epoch := map[string]int16{"version 1": 0, "version 2": 10}[name]; described["txn"].ProducerEpoch != epoch {
+				t.Errorf("after 10 transactions the epoch is %d, want %d", described["txn"].ProducerEpoch, epoch)
+			}
+			if got := r.values(t, "t", len(committed), kgo.ReadCommitted()); !slices.Equal(got, committed) {
+				t.Errorf("read committed: %v", got)
+			}
+			if got := r.values(t, "t", len(all), kgo.ReadUncommitted()); !slices.Equal(got, all) {
+				t.Errorf("read uncommitted: %v", got)
+			}
+		})
+	}
+}
+
+func TestAnOpenTransactionHoldsBackReadCommitted(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	open := r.client(t, kgo.TransactionalID("open"), kgo.DefaultProduceTopic("t"))
+	plain := r.client(t, kgo.DefaultProduceTopic("t"))
+	must(t, open.BeginTransaction())
+	must(t, open.ProduceSync(within(t), kgo.StringRecord("a")).FirstErr())
+	must(t, plain.ProduceSync(within(t), kgo.StringRecord("b")).FirstErr())
+	if got := r.values(t, "t", 2, kgo.ReadUncommitted()); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("read uncommitted: %v", got)
+	}
+	cl := r.client(t, kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond))
+	ends, err := kadm.NewClient(r.client(t)).ListCommittedOffsets(within(t), "t")
+	must(t, err)
+	if end, _ := ends.Lookup("t", 0); end.Offset != 0 {
+		t.Errorf("the last stable offset is %d", end.Offset)
+	}
+	must(t, open.EndTransaction(within(t), kgo.TryAbort))
+	fetches := cl.PollFetches(within(t)) // parked until the marker is there
+	must(t, fetches.Err())
+	var got []string
+	for _, rec := range fetches.Records() {
+		got = append(got, string(rec.Value))
+	}
+	if !slices.Equal(got, []string{"b"}) {
+		t.Errorf("read committed: %v", got)
+	}
+}
+
+func TestASecondProducerFencesTheFirst(t *testing.T) {
+	for name, opts := range txnClients() {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, vfs.NewMem())
+			opts = append(opts, kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t"))
+			first, second := r.client(t, opts...), r.client(t, opts...)
+			must(t, first.BeginTransaction())
+			must(t, first.ProduceSync(within(t), kgo.StringRecord("first")).FirstErr())
+			must(t, second.BeginTransaction())
+			must(t, second.ProduceSync(within(t), kgo.StringRecord("second")).FirstErr())
+			must(t, second.EndTransaction(within(t), kgo.TryCommit))
+			if err := first.EndTransaction(within(t), kgo.TryCommit); err == nil {
+				t.Error("the first producer commits after the second has begun")
+			}
+			if got := r.values(t, "t", 1, kgo.ReadCommitted()); !slices.Equal(got, []string{"second"}) {
+				t.Errorf("read committed: %v", got)
+			}
+		})
+	}
+}
+
+func TestTransactionsSurviveARestart(t *testing.T) {
+	fs := vfs.NewMem()
+	r := start(t, fs)
+	cl := r.client(t, kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t"))
+	must(t, cl.BeginTransaction())
+	must(t, cl.ProduceSync(within(t), kgo.StringRecord("committed")).FirstErr())
+	must(t, cl.EndTransaction(within(t), kgo.TryCommit))
+	must(t, cl.BeginTransaction())
+	must(t, cl.ProduceSync(within(t), kgo.StringRecord("open")).FirstErr())
+	r.close()
+	cl.Close()
+
+	r = start(t, fs)
+	next := r.client(t, kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t"))
+	must(t, next.BeginTransaction()) // ends what was open
+	must(t, next.ProduceSync(within(t), kgo.StringRecord("next")).FirstErr())
+	must(t, next.EndTransaction(within(t), kgo.TryCommit))
+	if got := r.values(t, "t", 2, kgo.ReadCommitted()); !slices.Equal(got, []string{"committed", "next"}) {
+		t.Errorf("read committed: %v", got)
+	}
+}
+
+// TestADeletedTopicDoesNotHoldUpItsTransactions is about a transaction that has a partition which nobody can be told its end.
+func TestADeletedTopicDoesNotHoldUpItsTransactions(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	_, err := admin.CreateTopics(within(t), 1, 1, nil, "kept", "gone")
+	must(t, err)
+	cl := r.client(t, kgo.TransactionalID("txn"))
+	must(t, cl.BeginTransaction())
+	for _, topic := range []string{"kept", "gone"} {
+		must(t, cl.ProduceSync(within(t), &kgo.Record{Topic: topic, Value: []byte("v")}).FirstErr())
+	}
+	_, err = admin.DeleteTopics(within(t), "gone")
+	must(t, err)
+	must(t, cl.EndTransaction(within(t), kgo.TryCommit))
+	if got := r.values(t, "kept", 1, kgo.ReadCommitted()); !slices.Equal(got, []string{"v"}) {
+		t.Errorf("read committed: %v", got)
+	}
+	for ctx := within(t); ; {
+		described, err := admin.DescribeTransactions(ctx, "txn")
+		must(t, err)
+		if state := described["txn"].State; state == "CompleteCommit" {
+			break
+		}
+		must(t, ctx.Err())
+	}
+}
+
+func TestHangingTransactionsAreFoundAndAborted(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	cl := r.client(t, kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t"))
+	must(t, cl.BeginTransaction())
+	must(t, cl.ProduceSync(within(t), kgo.StringRecord("v")).FirstErr())
+	listed, err := admin.ListTransactions(within(t), nil, []string{"Ongoing"})
+	must(t, err)
+	if len(listed) != 1 || listed["txn"].State != "Ongoing" {
+		t.Errorf("listed: %+v", listed)
+	}
+	described, err := admin.DescribeProducers(within(t), kadm.TopicsSet{"t": {0: struct{}{}}})
+	must(t, err)
+	producers := described.SortedProducers()
+	if len(producers) != 1 || producers[0].CurrentTxnStartOffset != 0 {
+		t.Fatalf("producers: %+v", producers)
+	}
+	p := producers[0]
+	_, err = admin.WriteTxnMarkers(within(t), kadm.TxnMarkers{ProducerID: p.ProducerID, ProducerEpoch: int16(p.ProducerEpoch), CoordinatorEpoch: p.CoordinatorEpoch,
+		Topics: kadm.TopicsSet{"t": {0: struct{}{}}}})
+	must(t, err)
+	ends, err := admin.ListCommittedOffsets(within(t), "t")
+	must(t, err)
+	if end, _ := ends.Lookup("t", 0); end.Offset != 2 {
+		t.Errorf("the last stable offset is %d", end.Offset)
+	}
+}
