@@ -17,7 +17,7 @@ import (
 )
 
 // startBroker returns how to reach a broker: the one that MILLDAM_TEST_BROKERS names, which may be Apache Kafka, or one of our own in memory.
-func startBroker(t *testing.T) client.Options {
+func startBroker(t testing.TB) client.Options {
 	t.Helper()
 	if brokers := os.Getenv("MILLDAM_TEST_BROKERS"); brokers != "" {
 		return client.Options{Brokers: []string{brokers}}

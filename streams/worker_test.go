@@ -21,14 +21,14 @@ import (
 
 // cluster is a broker with topics for one test.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	options client.Options
 	client  *kgo.Client
 	admin   *kadm.Client
 	prefix  string
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	o := startBroker(t)
 	kc, err := client.New(o, kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(newPartitioner)))
@@ -151,7 +151,12 @@ const windowMs = 1000
 // counting is a windowed count joined with a table.
 func countingTopology(in, table, out string, rekey bool) *Topology {
 	top := NewTopology()
-	s := top.Stream(in, String, String).IdleAfter(300 * time.Millisecond)
+	countInto(top, top.Stream(in, String, String).IdleAfter(300*time.Millisecond), table, out, rekey)
+	return top
+}
+
+// countInto counts the records of s.
+func countInto(top *Topology, s Stream[string, string], table, out string, rekey bool) {
 	g := s.GroupByKey()
 	if rekey {
 		g = s.GroupBy("by-value", func(_, v string) string { return v })
@@ -163,7 +168,6 @@ func countingTopology(in, table, out string, rekey bool) *Topology {
 			return r
 		}).
 		To(out)
-	return top
 }
 
 // counted makes records of 20 keys over 5 windows and what must be counted of them.

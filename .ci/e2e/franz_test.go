@@ -128,7 +128,9 @@ func franzTime(ctx context.Context, broker, topic string, ts int64) error {
 
 // readAll reads a topic up to the end offsets it has when called.
 func readAll(ctx context.Context, broker, topic string) ([]*kgo.Record, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	// The markers of transactions tell that the end is reached where they are the last.
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +164,9 @@ func readAll(ctx context.Context, broker, topic string) ([]*kgo.Record, error) {
 		}
 		for _, r := range fetches.Records() {
 			if end, waiting := open[r.Partition]; waiting && r.Offset < end {
-				records = append(records, r)
+				if !r.Attrs.IsControl() {
+					records = append(records, r)
+				}
 				if r.Offset == end-1 {
 					delete(open, r.Partition)
 				}

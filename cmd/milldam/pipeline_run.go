@@ -21,7 +21,8 @@ import (
 const pipelineLook = 500 * time.Millisecond
 
 func (a *app) pipelineRun() *cobra.Command {
-	return &cobra.Command{Use: "run FILE...", Short: "Run pipelines against a cluster until their sources end or ^C", Args: usage(cobra.MinimumNArgs(1)),
+	var instance string
+	c := &cobra.Command{Use: "run FILE...", Short: "Run pipelines against a cluster until their sources end or ^C", Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			specs, err := a.checked(args)
 			if err != nil {
@@ -37,7 +38,7 @@ func (a *app) pipelineRun() *cobra.Command {
 				return err
 			}
 			line := newStatusLine(a.err)
-			m, err := pipelines.NewManager(specs, pipelines.Options{Client: o, Logger: logger(line)})
+			m, err := pipelines.NewManager(specs, pipelines.Options{Client: o, InstanceID: instance, Logger: logger(line)})
 			if err != nil {
 				return err
 			}
@@ -62,6 +63,8 @@ func (a *app) pipelineRun() *cobra.Command {
 				}
 			}
 		}}
+	c.Flags().StringVar(&instance, "instance", "", "a name that this process keeps: started again after a crash it takes its place at once; two at a time must not have the same")
+	return c
 }
 
 func allDone(all []pipelines.Status) bool {
