@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -39,18 +40,18 @@ func checkRegex(regex string) *refusal {
 	return why
 }
 
-// resolveRegexes matches the topics with the regular expressions that are new, and from time to time, when there are other topics, with all. It tells whether
-// one matches others than before.
-func (g *Groups) resolveRegexes(x *change) (changed bool) {
+// resolveRegexes matches the topics with the regular expression of a member when it is new, and from time to time, when there are other topics, with all of
+// the group. It tells whether one matches others than before.
+func (g *Groups) resolveRegexes(x *change, of string) (changed bool) {
 	st, topics := x.state(), g.topics()
 	refresh := x.c.regexTopics != topics && time.Since(x.c.regexAt) >= regexRefresh
 	var resolve []string
-	for _, m := range st.members {
-		if m.regex != "" && (refresh || st.regexes[m.regex] == nil) && !slices.Contains(resolve, m.regex) {
-			resolve = append(resolve, m.regex)
-		}
+	if refresh {
+		resolve = slices.Sorted(maps.Keys(st.regexes))
 	}
-	slices.Sort(resolve)
+	if of != "" && st.regexes[of] == nil {
+		resolve = append(resolve, of)
+	}
 	for _, regex := range resolve {
 		names := matching(regex, topics)
 		if old := st.regexes[regex]; old != nil && slices.Equal(old.topics, names) {

@@ -60,6 +60,15 @@ type classicMember struct {
 	protocols []kmsg.JoinGroupRequestProtocol
 }
 
+func (m *memberMetadata) same(o *memberMetadata) bool {
+	text := func(a, b *string) bool { return (a == nil) == (b == nil) && deref(a) == deref(b) }
+	if (m.classic == nil) != (o.classic == nil) || m.classic != nil && (m.classic.sessionMs != o.classic.sessionMs || !sameProtocols(m.classic.protocols, o.classic.protocols)) {
+		return false
+	}
+	return m.client == o.client && m.regex == o.regex && m.rebalanceMs == o.rebalanceMs && slices.Equal(m.topics, o.topics) && text(m.instance, o.instance) &&
+		text(m.rack, o.rack) && text(m.assignor, o.assignor)
+}
+
 // memberState is where a member is on its way to its target, by Kafka's numbers.
 type memberState int8
 

@@ -5,7 +5,6 @@ import (
 	"hash/fnv"
 	"iter"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -35,13 +34,13 @@ func (g *Groups) advance(x *change, m *consumerMember, said *memberMetadata, has
 		}
 	}
 	changed := regexChanged || !slices.Equal(m.topics, said.topics)
-	if !reflect.DeepEqual(m.memberMetadata, said) || x.state().members[m.id] == nil {
+	if !m.memberMetadata.same(said) || x.state().members[m.id] == nil {
 		x.emit(memberFact{m.id, said})
 	}
 	if regexChanged {
 		x.dropRegexIfLast(m.regex)
 	}
-	rematched := g.resolveRegexes(x)
+	rematched := g.resolveRegexes(x, said.regex)
 	g.bumpEpoch(x, changed || rematched || x.state().epoch == 0)
 	g.retarget(x)
 	st := x.state()
