@@ -1,14 +1,14 @@
 package streams
 
 import (
-	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/milldam/milldam/core/broker"
 	"github.com/milldam/milldam/core/client"
-	"github.com/milldam/milldam/core/coordinator"
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/replica"
 	"github.com/milldam/milldam/core/storage"
@@ -34,15 +34,21 @@ func startBroker(t testing.TB) client.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups := coordinator.New(coordinator.Options{Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
-		return broker.OffsetsLog(ctx, controller, replicas, p)
-	}})
-	server := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Groups: groups})
+	logger := slog.New(slog.DiscardHandler)
+	groups := broker.GroupsOptions(controller, replicas, logger)
+	groups.InitialRebalanceDelay = 0
+	txns := broker.TxnOptions(controller, replicas, logger)
+	txns.AbortEvery = 200 * time.Millisecond
+	coordinators := broker.NewCoordinators(controller, replicas, groups, txns)
+	if err := coordinators.Load(t.Context(), controller.Image()); err != nil {
+		t.Fatal(err)
+	}
+	server := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators})
 	memory := wire.NewMemoryListener("embedded:9092")
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(memory) }()
 	t.Cleanup(func() {
-		if err := errors.Join(groups.Close(), server.Close(), <-served, replicas.Close(), controller.Close()); err != nil {
+		if err := errors.Join(coordinators.Close(), server.Close(), <-served, replicas.Close(), controller.Close()); err != nil {
 			t.Error(err)
 		}
 	})
