@@ -59,11 +59,15 @@ func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
 	must(t, err)
 	o := broker.GroupsOptions(controller, replicas, slog.New(slog.DiscardHandler))
 	o.InitialRebalanceDelay = 0
+	idle := 10 * time.Second
+	if static["connections.max.idle.ms"] != "" {
+		idle = 0 // that of the configuration
+	}
 	txns := broker.TxnOptions(controller, replicas, slog.New(slog.DiscardHandler))
 	txns.AbortEvery = 200 * time.Millisecond
 	coordinators := broker.NewCoordinators(controller, replicas, o, txns)
 	must(t, coordinators.Load(t.Context(), controller.Image()))
-	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators, IdleTimeout: 10 * time.Second, DataDir: "data"})
+	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators, IdleTimeout: idle, DataDir: "data"})
 	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: coordinators.Groups, controller: controller}
 	var served errgroup.Group
 	r.serve = func(l net.Listener) { served.Go(func() error { return s.Serve(l) }) }

@@ -44,7 +44,13 @@ const (
 	keptOutBytes = 64 << 10
 )
 
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBytes) }}
+// burst is what a connection holds while requests are read from it: an idle one holds no buffer.
+type burst struct {
+	in  *bufio.Reader
+	out []byte
+}
+
+var bursts = sync.Pool{New: func() any { return &burst{in: bufio.NewReaderSize(nil, readBytes)} }}
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, net: nc}
@@ -93,11 +99,13 @@ func (c *conn) serve() error {
 			}
 			return c.ended(err)
 		}
-		r := readers.Get().(*bufio.Reader)
-		r.Reset(c.net)
-		err := c.serveBurst(r, head)
-		r.Reset(nil)
-		readers.Put(r)
+		b := bursts.Get().(*burst)
+		b.in.Reset(c.net)
+		c.out = b.out
+		err := c.serveBurst(b.in, head)
+		b.in.Reset(nil)
+		b.out, c.out = c.out[:0], nil
+		bursts.Put(b)
 		if err != nil {
 			return err
 		}
@@ -197,8 +205,8 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	if err != nil {
 		return &badInputError{err}
 	}
-	if int64(size) > c.server.opts.RequestBytes {
-		return &badInputError{errors.New("a request of " + strconv.Itoa(size) + " bytes, more than all requests together may have")}
+	if size > c.server.largest {
+		return &badInputError{errors.New("a request of " + strconv.Itoa(size) + " bytes, more than one may have")}
 	}
 	frame, buffer, err := c.readFrame(r, size)
 	if err != nil {
@@ -342,6 +350,14 @@ func (c *conn) enqueue(cl *call) error {
 	return nil
 }
 
+// popLocked takes the first call from the queue, which keeps nothing of it.
+func (c *conn) popLocked() {
+	c.mu.queue[0] = nil
+	if c.mu.queue = c.mu.queue[1:]; len(c.mu.queue) == 0 {
+		c.mu.queue = nil
+	}
+}
+
 // takeReady moves what can be answered now to the reader's buffer; what has to wait is left to writeLoop. Only one of the two takes from the queue: once a
 // writer runs, it does.
 func (c *conn) takeReady() error {
@@ -370,7 +386,7 @@ func (c *conn) takeReady() error {
 			c.mu.Unlock()
 			return nil
 		}
-		c.mu.queue = c.mu.queue[1:]
+		c.popLocked()
 		c.mu.Unlock()
 		if head.stream != nil {
 			if err := c.flush(); err != nil {
@@ -439,7 +455,7 @@ func (c *conn) writeLoop() {
 		var head *call
 		if len(c.mu.queue) > 0 && c.mu.queue[0].ready && (len(batch) == 0 || c.mu.queue[0].stream == nil) {
 			head = c.mu.queue[0]
-			c.mu.queue = c.mu.queue[1:]
+			c.popLocked()
 			c.moved.Broadcast()
 		}
 		c.mu.Unlock()
@@ -528,6 +544,14 @@ func (c *conn) end(inOrder bool) {
 	c.mu.Unlock()
 	for _, cl := range rest {
 		cl.abandon()
+	}
+}
+
+// holdBack keeps a connection unread for a time, and closes it: a client that opens them too fast would at once open the next.
+func (c *conn) holdBack(d time.Duration) {
+	c.mute(time.Now().Add(d))
+	if err := c.waitMuted(); err == nil {
+		c.close()
 	}
 }
 

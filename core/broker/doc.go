@@ -4,8 +4,8 @@
 // for all that one read brought; what has to wait (a sync, new records, a rebalance) keeps its place in the connection's queue, and is written by a second
 // goroutine that exists from the first such request on. Responses leave in the order of their requests. An idle connection holds no buffer.
 //
-// Memory for requests is one budget: a frame is admitted before more of it is read than its first 64 KiB, and must come at a pace. A connection has a limited number of requests in flight, the server a limited number of
-// connections. Bytes that are no request close their connection and disturb no other.
+// Memory for requests is one budget: a frame is admitted before more of it is read than its first 64 KiB, and must come at a pace. A connection has a limited number of requests in flight, the server and each
+// address a limited number of connections, opened at a limited pace. Bytes that are no request close their connection and disturb no other.
 //
 // A client over a quota is answered, told for how long to be quiet, and not read for that time.
 //
@@ -18,5 +18,5 @@
 //
 // Files: server.go, conn.go, frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go, sessions.go (fetch sessions), groups_log.go and
 // txn_log.go (the coordinators' logs, markers), produce_txn.go (what transactions add to Produce), authorized.go (what ANONYMOUS may do),
-// loggers.go, quotas.go with rate.go, api_<name>.go.
+// loggers.go, quotas.go with rate.go, limits.go (connections), api_<name>.go.
 package broker

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/replica"
+	"github.com/milldam/milldam/core/wire"
 )
 
 // Options configure New.
@@ -24,9 +26,9 @@ type Options struct {
 	Logger *slog.Logger
 
 	RequestBytes   int64          // memory of all requests in flight; default 128 MiB
-	MaxConnections int            // default 10,000
+	MaxConnections int            // default 20,000; Kafka's max.connections can lower it
 	MaxInFlight    int            // requests of one connection; default 64
-	IdleTimeout    time.Duration  // default 10 minutes, as Kafka's connections.max.idle.ms
+	IdleTimeout    time.Duration  // default that of Kafka's connections.max.idle.ms
 	FetchSessions  int            // default 1,000, as Kafka's max.incremental.fetch.session.cache.slots
 	DataDir        string         // named by DescribeLogDirs
 	LogLevel       *slog.LevelVar // of Logger, which clients may change; default one that changes nothing
@@ -46,13 +48,16 @@ func (o Options) withDefaults() Options {
 		o.RequestBytes = 128 << 20
 	}
 	if o.MaxConnections <= 0 {
-		o.MaxConnections = 10_000
+		o.MaxConnections = 20_000
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 64
 	}
 	if o.IdleTimeout <= 0 {
-		o.IdleTimeout = 10 * time.Minute
+		o.IdleTimeout = time.Duration(o.Controller.BrokerInt(o.Controller.Image(), maxIdle)) * time.Millisecond
+	}
+	if o.IdleTimeout <= 0 { // never
+		o.IdleTimeout = math.MaxInt64 / 2
 	}
 	if o.FetchSessions <= 0 {
 		o.FetchSessions = 1000
@@ -66,7 +71,9 @@ type Server struct {
 	budget   *semaphore.Weighted
 	sessions *sessionCache
 	quotas   *quotas
+	created  *creationRates
 	metrics  *metrics
+	largest  int // request, in bytes
 	frames   framePool
 	badInput rateLimited
 	ctx      context.Context // ends with Close
@@ -77,6 +84,7 @@ type Server struct {
 		sync.Mutex
 		listeners map[net.Listener]bool
 		conns     map[*conn]bool
+		perIP     map[string]int // connections by address
 		draining  bool
 	}
 }
@@ -85,10 +93,12 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{opts: o.withDefaults(), metrics: newMetrics()}
 	s.budget = semaphore.NewWeighted(s.opts.RequestBytes)
+	s.largest = int(min(s.opts.RequestBytes, s.opts.Controller.BrokerInt(s.opts.Controller.Image(), maxRequestBytes), wire.MaxFrameBytes))
 	s.quotas = newQuotas(s.opts.Controller)
+	s.created = newCreationRates(s.quotas.client)
 	s.sessions = newSessionCache(s.opts.FetchSessions)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.mu.listeners, s.mu.conns = map[net.Listener]bool{}, map[*conn]bool{}
+	s.mu.listeners, s.mu.conns, s.mu.perIP = map[net.Listener]bool{}, map[*conn]bool{}, map[string]int{}
 	return s
 }
 
@@ -118,7 +128,14 @@ func (s *Server) Serve(l net.Listener) error {
 			}
 			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
 		}
+		wait := s.pace(time.Now())
 		s.start(nc)
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-s.ctx.Done():
+			}
+		}
 	}
 }
 
@@ -126,16 +143,19 @@ func (s *Server) Serve(l net.Listener) error {
 const acceptPause = 50 * time.Millisecond
 
 func (s *Server) start(nc net.Conn) {
+	image, ip := s.opts.Controller.Image(), remoteIP(nc)
+	limits := s.limitsFor(image, ip)
 	s.mu.Lock()
-	refused := s.mu.draining || len(s.mu.conns) >= s.opts.MaxConnections
+	refused := s.refuseLocked(limits, ip)
 	c := newConn(s, nc)
-	if !refused {
+	if refused == nil {
 		s.mu.conns[c] = true
+		s.mu.perIP[ip]++
 		s.wg.Add(1)
 	}
 	s.mu.Unlock()
-	if refused {
-		s.badInput.log(s.opts.Logger, "a connection was refused: there are as many as may be", "remote", nc.RemoteAddr().String())
+	if refused != nil {
+		s.badInput.log(s.opts.Logger, "a connection was refused", "remote", nc.RemoteAddr().String(), "error", refused)
 		s.metrics.refused.Inc()
 		nc.Close()
 		return
@@ -143,9 +163,17 @@ func (s *Server) start(nc net.Conn) {
 	s.metrics.connections.Inc()
 	go func() {
 		defer s.wg.Done()
-		c.readLoop()
+		if wait := s.tooFast(image, ip, time.Now()); wait > 0 {
+			s.metrics.refused.Inc()
+			c.holdBack(wait)
+		} else {
+			c.readLoop()
+		}
 		s.mu.Lock()
 		delete(s.mu.conns, c)
+		if s.mu.perIP[ip]--; s.mu.perIP[ip] == 0 {
+			delete(s.mu.perIP, ip)
+		}
 		s.mu.Unlock()
 		s.metrics.connections.Dec()
 	}()
