@@ -34,6 +34,7 @@ type checkpointLog struct {
 	hasFirst  bool
 	producers producers    // of the batches below recovered
 	aborted   []AbortedTxn // whose markers are in that segment, below recovered
+	cleaned   record.Offset
 }
 
 const (
@@ -53,7 +54,7 @@ func (c *checkpoint) encode() []byte {
 		l := &c.logs[i]
 		out = append(out, l.topic[:]...)
 		out = be.AppendUint32(out, uint32(l.partition))
-		for _, v := range []int64{int64(l.start), int64(l.recovered), int64(l.segment), l.position, l.first} {
+		for _, v := range []int64{int64(l.start), int64(l.recovered), int64(l.segment), l.position, l.first, int64(l.cleaned)} {
 			out = be.AppendUint64(out, uint64(v))
 		}
 		flag := byte(0)
@@ -112,7 +113,7 @@ func (f *fields) i64() int64  { return int64(f.u64()) }
 
 // Sizes that bound what counts may claim.
 const (
-	checkpointLogBytes = 16 + 4 + 5*8 + 1 + 4 + 4
+	checkpointLogBytes = 16 + 4 + 6*8 + 1 + 4 + 4
 	producerHeadBytes  = 8 + 2 + 4 + 8 + 8 + 1
 )
 
@@ -138,10 +139,10 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		copy(l.topic[:], f.take(16))
 		l.partition = int32(f.u32())
 		l.start, l.recovered, l.segment = record.Offset(f.i64()), record.Offset(f.i64()), record.Offset(f.i64())
-		l.position, l.first, l.hasFirst = f.i64(), f.i64(), f.u8() == 1
+		l.position, l.first, l.cleaned, l.hasFirst = f.i64(), f.i64(), record.Offset(f.i64()), f.u8() == 1
 		l.producers = f.producers()
 		l.aborted = f.aborted(l.segment, l.recovered)
-		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
+		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 || l.cleaned < 0 {
 			return nil, errCheckpoint
 		}
 		c.logs = append(c.logs, l)
@@ -193,7 +194,7 @@ func (l *Log) row() checkpointLog {
 	if l.kept != nil {
 		return *l.kept
 	}
-	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, producers: l.mu.flushed.clone()}
+	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, cleaned: l.mu.cleaned, producers: l.mu.flushed.clone()}
 	seg := l.firstLiveLocked() // where the next byte goes: those before are complete, those behind have none
 	if invariant.On {
 		last := l.mu.segments[len(l.mu.segments)-1]

@@ -50,7 +50,7 @@ func (x *index) add(b record.Batch, base record.Offset, position, interval int64
 		x.since = 0
 	}
 	x.since += int64(len(b))
-	if b.MaxTimestamp() > x.maxTimestamp {
+	if b.Count() > 0 && b.MaxTimestamp() > x.maxTimestamp { // an emptied batch keeps its time, and has no record of it
 		x.maxTimestamp, x.maxRelative = b.MaxTimestamp(), relative
 	}
 }

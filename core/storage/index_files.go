@@ -19,6 +19,9 @@ func (s *segment) readIndexFiles(size int64) (*index, error) {
 	if err != nil {
 		return newIndex(), nil
 	}
+	if len(times) == 0 { // no batch has a time, or the file is cut: the segment tells
+		return newIndex(), nil
+	}
 	x, ok := decodeIndex(offsets, times, size)
 	if ok && len(x.times) > 0 {
 		ok, err = s.trueTime(x, x.times[len(x.times)-1], size)

@@ -21,10 +21,12 @@ type Log struct {
 
 	// io is held while the tail is written to segments, and while segments are replaced or removed: one writer of a log's files at a time. It is
 	// taken before mu, and guards the fields below it.
-	io          sync.Mutex
-	dirMade     bool // the directory is there
-	epochsOnFS  int  // how many of the epochs the checkpoint file holds
-	cleanedUpTo record.Offset
+	io         sync.Mutex
+	dirMade    bool // the directory is there
+	epochsOnFS int  // how many of the epochs the checkpoint file holds
+
+	// cleaning is held while the log is compacted, and before its files are removed. It is taken before io.
+	cleaning sync.Mutex
 
 	// kept is what the last checkpoint said of a log that recovery found damaged: the next ones say it again. It is not changed after recovery.
 	kept *checkpointLog
@@ -48,7 +50,10 @@ type Log struct {
 		written    record.Offset // end of what is in segment files
 		// checkpointed is the base of the segment that was active at the last checkpoint: only segments below it may be rewritten or removed.
 		checkpointed record.Offset
-		segments     []*segment // at least one; the last one is active
+		// cleaned is up to where the log is compacted, horizon when the next tombstone or marker of that may go, in ms; 0 is never, or not known.
+		cleaned  record.Offset
+		horizon  int64
+		segments []*segment // at least one; the last one is active
 
 		tail      []*entry // batches in [written, end), in order
 		tailBytes int64

@@ -32,14 +32,14 @@ func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 		if l.Err() != nil {
 			continue
 		}
-		if err := l.foundDamage(l.maintain(ctx, now)); err != nil && first == nil {
+		if err := l.foundDamage(l.maintain(now)); err != nil && first == nil {
 			first = fmt.Errorf("maintain %s: %w", l, err)
 		}
 	}
-	return first
+	return firstOf(s.compactDirtiest(ctx, now), first)
 }
 
-func (l *Log) maintain(ctx context.Context, now time.Time) error {
+func (l *Log) maintain(now time.Time) error {
 	c := l.config()
 	if c.CleanupDelete {
 		if err := l.retain(c, now); err != nil {
@@ -48,11 +48,6 @@ func (l *Log) maintain(ctx context.Context, now time.Time) error {
 	}
 	if err := l.removeBelowStart(); err != nil {
 		return err
-	}
-	if c.CleanupCompact {
-		if err := l.compact(ctx, c, now); err != nil {
-			return err
-		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

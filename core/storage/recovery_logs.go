@@ -137,6 +137,9 @@ func (l *Log) openSegments(r *recovery) error {
 	if err != nil {
 		return err
 	}
+	if names, err = l.finishSwaps(names); err != nil {
+		return err
+	}
 	var files []segmentFile
 	aborted := map[record.Offset]bool{}
 	for _, name := range names {
@@ -149,11 +152,6 @@ func (l *Log) openSegments(r *recovery) error {
 				return err
 			}
 			files = append(files, segmentFile{base: base, size: info.Size()})
-		}
-		if strings.HasSuffix(name, cleanedSuffix) {
-			if err := fsys.Remove(path.Join(l.dir, name)); err != nil {
-				return err
-			}
 		}
 	}
 	if err := l.readDamage(names); err != nil {
@@ -231,6 +229,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 	if !scanned {
 		l.mu.checkpointed = row.segment
 	}
+	l.mu.cleaned = row.cleaned
 	l.mu.producers, l.mu.flushed = row.producers, row.producers.clone()
 	l.mu.segments[len(l.mu.segments)-1].aborted = row.aborted
 	for len(l.mu.epochs) > 0 && l.mu.epochs[len(l.mu.epochs)-1].start > row.recovered {

@@ -170,6 +170,8 @@ func (l *Log) dropTail(err error) {
 
 // removeFiles deletes the log's directory.
 func (l *Log) removeFiles() error {
+	l.cleaning.Lock()
+	defer l.cleaning.Unlock()
 	l.io.Lock()
 	defer l.io.Unlock()
 	l.mu.Lock()

@@ -31,7 +31,7 @@ func (l *Log) maxTimestamp(bound record.Offset) (found Timed, ok bool, err error
 	}
 	if err == nil {
 		err = l.Scan(from, bound, func(b record.Batch) error {
-			top.see(b.MaxTimestamp(), b.LastOffset())
+			top.see(b)
 			return nil
 		})
 	}
@@ -47,7 +47,14 @@ type youngest struct {
 	last      record.Offset // of the batch
 }
 
-func (y *youngest) see(timestamp int64, last record.Offset) {
+// see looks at a batch; one that compaction emptied has no record of its time.
+func (y *youngest) see(b record.Batch) {
+	if b.Count() > 0 {
+		y.take(b.MaxTimestamp(), b.LastOffset())
+	}
+}
+
+func (y *youngest) take(timestamp int64, last record.Offset) {
 	if timestamp > y.timestamp {
 		*y = youngest{timestamp, last}
 	}
@@ -63,7 +70,7 @@ func (l *Log) youngestOfCut(start, bound record.Offset, top *youngest) (next rec
 		next = b.NextOffset()
 		return b.Each(l.decompressed(), func(r *record.Record) error {
 			if r.Offset >= start {
-				top.see(r.Timestamp, b.LastOffset())
+				top.take(r.Timestamp, b.LastOffset())
 			}
 			return nil
 		})
@@ -95,11 +102,11 @@ func (p *place) youngestIn(index *index, whole bool, start, end int64, from, to 
 	base := p.segment.base
 	switch {
 	case whole:
-		top.see(index.maxTimestamp, base+record.Offset(index.maxRelative))
+		top.take(index.maxTimestamp, base+record.Offset(index.maxRelative))
 		return nil
 	case from <= base && !index.fromFiles:
 		if known, upTo, ok := index.youngestBefore(int64(to - base)); ok {
-			top.see(known.timestamp, base+record.Offset(known.relative))
+			top.take(known.timestamp, base+record.Offset(known.relative))
 			start = upTo
 		}
 	}
@@ -108,7 +115,7 @@ func (p *place) youngestIn(index *index, whole bool, start, end int64, from, to 
 			return errFound
 		}
 		if b.BaseOffset() >= from {
-			top.see(b.MaxTimestamp(), b.LastOffset())
+			top.see(b)
 		}
 		return nil
 	})
