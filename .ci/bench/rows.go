@@ -79,6 +79,8 @@ func (t *tools) rows() []row {
 		{"group commit, 1,000 partitions", "rounds/s", t.bench("storage", "BenchmarkGroupCommit/partitions=1000$", "rounds/s"), t.gcommit(1000, 4<<10, "rounds/s"), wal},
 		{"streams, filter and map", "records/s", t.bench("streams", "BenchmarkStateless", "records/s"), t.floorBench("streamrec", "BenchmarkStreams/filter.map.bytes.", "Mrec/s", 1e6), "takes a record batch apart, two closures, puts one together"},
 		{"streams, windowed count", "records/s", t.bench("streams", "BenchmarkWindowedCount", "records/s"), nil, ""},
+		{"the same through a broker, at least once", "records/CPU s", t.bench("streams", "BenchmarkWorkerAtLeastOnce", "records/cpu-s"), nil, ""},
+		{"the same through a broker, exactly once", "records/CPU s", t.bench("streams", "BenchmarkWorkerExactlyOnce", "records/cpu-s"), nil, ""},
 		{"pipeline, JSON where and map", "records/s", t.bench("pipelines", "BenchmarkWhereAndMap", "records/s"), t.floorPer("jsonbench", "BenchmarkDecode/fastjson/scan.get"), "parses 230 bytes and gets one field; no expression, writes nothing"},
 		{"Parquet rows from JSON, snappy", "rows/s", t.bench("format", "BenchmarkColumns", "rows/s"), t.floorRows("parquetw", "BenchmarkParquet/snappy$"), "writes rows of 8 columns that are Arrow columns already; no JSON"},
 	}
