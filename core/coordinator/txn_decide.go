@@ -128,11 +128,11 @@ func (d txnDecision) answering(code wire.Code) txnDecision {
 
 // add decides AddPartitionsToTxn, and its like for the offsets of groups.
 func (d decider) add(v *txnView, p Txn, partitions []TopicPartition, version int16) txnDecision {
+	if v != nil && (v.pending || v.state.preparing()) { // first: a producer that has been told its next id is not known by that yet
+		return refused(wire.ConcurrentTransactions)
+	}
 	if code := v.check(p); code != wire.None {
 		return refused(code)
-	}
-	if v.pending {
-		return refused(wire.ConcurrentTransactions)
 	}
 	if v.state == txnOngoing && v.hasAll(partitions) {
 		return refused(wire.None)

@@ -42,29 +42,21 @@ func endOf(commit bool) txnState {
 //
 // An abort without a transaction is no error: a client that does not know whether its first batch arrived has to ask for it.
 func (d decider) endV2(v *txnView, p Txn, commit bool) txnDecision {
-	if v == nil {
+	switch {
+	case v == nil:
 		return refused(wire.InvalidProducerIDMapping)
+	case v.pending || v.state.preparing(): // whoever asks: the end of the next transaction may come before all partitions know that of this one
+		return refused(wire.ConcurrentTransactions)
 	}
 	rotated := v.previousProducerID == p.ID && p.Epoch == maxEpoch-1 && v.epoch == 0
 	again := rotated || v.epoch == p.Epoch+1
 	if v.producerID != p.ID && !rotated {
 		return refused(wire.InvalidProducerIDMapping)
 	}
-	fenced := false
-	switch {
-	case v.state.preparing():
-		fenced = v.epoch != p.Epoch+1
-	case v.state == txnCompleteCommit || v.state == txnCompleteAbort:
-		fenced = !again && v.epoch != p.Epoch
-	default:
-		fenced = v.epoch != p.Epoch
-	}
 	completed := v.state == txnCompleteCommit || v.state == txnCompleteAbort
 	switch {
-	case fenced:
+	case v.epoch != p.Epoch && !(completed && again):
 		return refused(wire.ProducerFenced)
-	case v.pending || v.state.preparing():
-		return refused(wire.ConcurrentTransactions)
 	case v.state == txnOngoing:
 		return d.prepare(v, endOf(commit), txnVersion2)
 	case completed && again && commit == (v.state == txnCompleteCommit):

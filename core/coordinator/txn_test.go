@@ -107,7 +107,7 @@ func TestEndTxnWhileMarkersAreWritten(t *testing.T) {
 			if version == 2 {
 				now.Epoch++
 				code, _ = b.end(now, true, version)
-				want(t, "end of the next", code, wire.ProducerFenced)
+				want(t, "end of the next", code, wire.ConcurrentTransactions)
 			}
 			want(t, "add", b.add(now, version, p0), wire.ConcurrentTransactions)
 			want(t, "verify", b.Verify(now, []TopicPartition{p0})[0], wire.ConcurrentTransactions)
@@ -189,11 +189,16 @@ func TestEpochsRunOut(t *testing.T) {
 		inBubble(t, TxnOptions{}, func(b *txnBench) {
 			old := prepared(b, maxEpoch-1, txnEmpty)
 			want(t, "add", b.add(old, 2, p0), wire.None)
+			release := b.holdMarkers()
 			code, next := b.end(old, true, 2)
 			want(t, "end", code, wire.None)
 			if next.ID == old.ID || next.Epoch != 0 {
 				t.Errorf("after %+v comes %+v", old, next)
 			}
+			want(t, "add of the next while markers are written", b.add(next, 2, p0), wire.ConcurrentTransactions)
+			code, _ = b.end(next, false, 2)
+			want(t, "end of the next while markers are written", code, wire.ConcurrentTransactions)
+			release()
 			b.settle()
 			if got := b.markers(); len(got) != 1 || got[0].ProducerEpoch != maxEpoch || got[0].ProducerID != old.ID {
 				t.Errorf("markers %+v", got)
