@@ -104,7 +104,7 @@ func checkCopied(t testing.TB, got []string, count int) {
 // copier copies a topic to another, each record once: input offsets are committed in the transactions of the output.
 func copier(ctx context.Context, broker, from, to, name string, seed uint64, opts ...kgo.Opt) error {
 	s, err := kgo.NewGroupTransactSession(append(opts, kgo.SeedBrokers(broker), kgo.TransactionalID(name), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics(from), kgo.DefaultProduceTopic(to),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(), kgo.TransactionTimeout(20*time.Second),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionTimeout(20*time.Second),
 		kgo.SessionTimeout(6*time.Second), kgo.MetadataMinAge(100*time.Millisecond), kgo.FetchMaxWait(200*time.Millisecond))...)
 	if err != nil {
 		return err
