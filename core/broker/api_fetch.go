@@ -148,7 +148,7 @@ func (op *fetchOp) takeStates(add func(fetchState)) {
 
 // enough tells whether the request is to be answered now: something is wrong, there are as many bytes as asked for, or none were.
 func (op *fetchOp) enough() bool {
-	if len(op.states) == 0 {
+	if len(op.states) == 0 || op.fromReplica() {
 		return true
 	}
 	need := int64(op.req.MinBytes)
@@ -275,6 +275,19 @@ func (op *fetchOp) changed(st *fetchState, out *wire.FetchPartition) bool {
 // readCommitted is the isolation level of consumers that see no aborted records.
 const readCommitted = 1
 
+// fetchReplicaState is the version of Fetch that has the replica's id in another place.
+const fetchReplicaState = 15
+
+// errNoFollower is of a client that says it is a replica: on one node there is no other.
+var errNoFollower = wrapped{replica.ErrNotLeader, "no partition has that replica"}
+
+func (op *fetchOp) fromReplica() bool {
+	if op.call.header.Version < fetchReplicaState {
+		return op.req.ReplicaID >= 0
+	}
+	return op.req.ReplicaState.ID >= 0
+}
+
 func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel == readCommitted }
 
 // span is what the consumer may read of a partition, and for read_committed ones which transactions in it are aborted.
@@ -289,6 +302,9 @@ func (op *fetchOp) span(p *replica.Partition, st *fetchState, maxBytes int, atLe
 func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
 	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.readCommitted()}
 	p, err := op.partition(st)
+	if err == nil && op.fromReplica() {
+		err = errNoFollower
+	}
 	if err == nil {
 		err = p.CheckEpoch(st.epoch)
 	}
@@ -301,8 +317,8 @@ func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]sto
 		return out
 	}
 	span, aborted, err := op.span(p, st, min(int(st.maxBytes), *left), atLeastOne)
-	if err != nil {
-		out.Error = op.server.code(err)
+	if err != nil { // and nothing else, as in Kafka
+		out.Error, out.HighWatermark, out.LastStable, out.LogStart = op.server.code(err), -1, -1, -1
 		return out
 	}
 	if span.Len() == 0 {

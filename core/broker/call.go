@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"io"
 	"net"
 	"strconv"
@@ -144,4 +145,13 @@ func (cl *call) address() (host string, port int32) {
 		return h, 0
 	}
 	return h, int32(n)
+}
+
+// within is the context of a change that its request gives a time.
+func (s *Server) within(ms int32) (context.Context, context.CancelFunc) {
+	d := millis(ms)
+	if d <= 0 {
+		d = changeTimeout
+	}
+	return context.WithTimeout(s.ctx, d)
 }

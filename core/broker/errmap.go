@@ -25,7 +25,7 @@ var codes = []struct {
 	{storage.ErrOffline, wire.KafkaStorageError},
 	{storage.ErrDiskFull, wire.KafkaStorageError},
 	{storage.ErrCorrupt, wire.CorruptMessage},
-	{storage.ErrMagic, wire.UnsupportedForMessage},
+	{storage.ErrMagic, wire.InvalidRecord},
 	{storage.ErrUnsupportedCodec, wire.UnsupportedCompression},
 	{storage.ErrTooLarge, wire.MessageTooLarge},
 	{storage.ErrTimestamp, wire.InvalidTimestamp},

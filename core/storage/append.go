@@ -12,7 +12,7 @@ import (
 func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time) error {
 	if err := b.Verify(); err != nil {
 		switch {
-		case errors.Is(err, record.ErrCRC), errors.Is(err, record.ErrTruncated):
+		case errors.Is(err, record.ErrCRC):
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		case errors.Is(err, record.ErrMagic):
 			return fmt.Errorf("%w: %w", ErrMagic, err)
@@ -55,8 +55,10 @@ func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
 	switch {
 	case errors.Is(err, record.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
-	case errors.Is(err, record.ErrInvalid):
+	case errors.Is(err, record.ErrInvalid) && b.Codec() != record.None: // bytes that are not of their codec, most likely
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, record.ErrInvalid): // with the right checksum: its producer made it so
+		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 	case err != nil:
 		return err
 	case r.Gaps:

@@ -298,7 +298,7 @@ func TestAppendRefuses(t *testing.T) {
 		want  error
 	}{
 		"a flipped bit":           {corrupt, ErrCorrupt},
-		"half a batch":            {plain(t, "v")[:65], ErrCorrupt},
+		"half a batch":            {plain(t, "v")[:65], ErrInvalidRecord},
 		"a control batch":         {batchOf(t, control, 1, "v"), ErrInvalidRecord},
 		"an unknown transaction":  {batchOf(t, txn, 1, "v"), ErrInvalidRecord},
 		"a base offset":           {batchOf(t, based, 1, "v"), ErrInvalidRecord},

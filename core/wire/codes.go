@@ -37,7 +37,6 @@ const (
 	InvalidConfig             Code = 40
 	NotController             Code = 41
 	InvalidRequest            Code = 42
-	UnsupportedForMessage     Code = 43
 	PolicyViolation           Code = 44
 	OutOfOrderSequence        Code = 45
 	DuplicateSequence         Code = 46

@@ -1,0 +1,65 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/record"
+)
+
+// DeleteTopics, versions 1 to 6. 4 is flexible, 5 has messages, 6 takes topics by id (KIP-516).
+func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
+	ctx, cancel := s.within(req.TimeoutMillis)
+	defer cancel()
+	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= deleteTopicsStrict)
+	resp := kmsg.NewPtrDeleteTopicsResponse()
+	type asked struct {
+		name *string
+		id   record.TopicID
+	}
+	var list []asked
+	for _, name := range req.TopicNames {
+		list = append(list, asked{name: kmsg.StringPtr(name)})
+	}
+	for _, t := range req.Topics {
+		list = append(list, asked{name: t.Topic, id: t.TopicID})
+	}
+	for _, a := range list {
+		out := kmsg.NewDeleteTopicsResponseTopic()
+		out.Topic, out.TopicID = a.name, a.id
+		t, err := s.deleteTopic(ctx, a.name, a.id, changes)
+		if t != nil {
+			out.Topic, out.TopicID = kmsg.StringPtr(t.Name), t.ID
+		}
+		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
+		resp.Topics = append(resp.Topics, out)
+	}
+	cl.throttle = changes.throttle
+	cl.reply(resp)
+}
+
+func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicID, changes *mutations) (*meta.Topic, error) {
+	image := s.opts.Controller.Image()
+	t := image.TopicByID(id)
+	switch {
+	case name != nil:
+		if t = image.Topic(*name); t == nil {
+			return nil, wrapped{meta.ErrUnknownTopic, "unknown topic " + *name}
+		}
+	case t == nil:
+		return nil, unknownID
+	}
+	if isInternal(t.Name) {
+		return t, wrapped{meta.ErrInvalidTopic, t.Name + " is internal and stays"}
+	}
+	if err := changes.take(len(t.Partitions)); err != nil {
+		return t, err
+	}
+	if err := s.opts.Controller.DeleteTopic(ctx, t.ID); err != nil {
+		return t, err
+	}
+	s.opts.Groups.TopicsDeleted([]string{t.Name})
+	return t, s.opts.Replicas.RemoveTopic(ctx, t.ID)
+}
