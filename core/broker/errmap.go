@@ -28,6 +28,7 @@ var codes = []struct {
 	{storage.ErrMagic, wire.InvalidRecord},
 	{storage.ErrUnsupportedCodec, wire.UnsupportedCompression},
 	{storage.ErrTooLarge, wire.MessageTooLarge},
+	{storage.ErrLargerThanSegment, wire.RecordListTooLarge},
 	{storage.ErrTimestamp, wire.InvalidTimestamp},
 	{storage.ErrOutOfOrderSequence, wire.OutOfOrderSequence},
 	{storage.ErrProducerFenced, wire.InvalidProducerEpoch},

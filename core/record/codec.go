@@ -90,23 +90,27 @@ func (c Codec) compress(dst, src []byte) ([]byte, error) {
 	case Zstd:
 		return zstdEncoder().EncodeAll(src, dst), nil
 	}
-	buf := bytes.NewBuffer(dst)
-	var w interface {
-		io.WriteCloser
-		Reset(io.Writer)
-	}
 	switch c {
 	case Gzip:
 		g := gzipWriters.Get().(*gzip.Writer)
 		defer gzipWriters.Put(g)
-		w = g
+		return compressTo(g, dst, src)
 	case LZ4:
 		l := lz4Writers.Get().(*lz4.Writer)
 		defer lz4Writers.Put(l)
-		w = l
-	default:
-		return nil, fmt.Errorf("%w %d", ErrCodec, c)
+		return compressTo(l, dst, src)
 	}
+	return nil, fmt.Errorf("%w %d", ErrCodec, c)
+}
+
+// resetWriter is a compressor that is used again.
+type resetWriter interface {
+	io.WriteCloser
+	Reset(io.Writer)
+}
+
+func compressTo(w resetWriter, dst, src []byte) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
 	w.Reset(buf)
 	if _, err := w.Write(src); err != nil {
 		return nil, err

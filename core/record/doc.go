@@ -25,6 +25,6 @@
 // Accessors need a Batch that Next or Verify accepted. Bytes from outside never cause a panic or an allocation larger than a given limit.
 // Everything is safe for concurrent use, except a Builder.
 //
-// Files: ids.go the integers; batch.go the header, splitting and checks; records.go, summary.go iterating; codec.go compression; builder.go making
+// Files: ids.go the integers; batch.go the header, splitting and checks; records.go, summary.go iterating; codec.go, recompress.go compression; builder.go making
 // batches; control.go transaction markers.
 package record

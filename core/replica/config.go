@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/storage"
 )
 
@@ -26,7 +27,11 @@ func logConfig(c *meta.Controller, i *meta.Image, t *meta.Topic) storage.LogConf
 	if err != nil {
 		ratio = storage.DefaultLogConfig().MinCleanableRatio
 	}
+	codec, level, recompress := v.compression()
 	return storage.LogConfig{
+		Recompress: recompress, Codec: codec, CompressionLevel: level,
+		ProducerExpiry: time.Duration(c.BrokerInt(i, "producer.id.expiration.ms")) * time.Millisecond,
+		SegmentJitter:  v.millis("segment.jitter.ms"), SegmentIndexBytes: int32(v.number("segment.index.bytes")),
 		CleanupDelete: has("delete"), CleanupCompact: has("compact"),
 		SegmentBytes: v.number("segment.bytes"), RetentionBytes: v.number("retention.bytes"),
 		SegmentAge: v.millis("segment.ms"), Retention: v.millis("retention.ms"), FileDeleteDelay: v.millis("file.delete.delay.ms"),
@@ -36,6 +41,25 @@ func logConfig(c *meta.Controller, i *meta.Image, t *meta.Topic) storage.LogConf
 		MinCompactionLag: v.millis("min.compaction.lag.ms"), MaxCompactionLag: v.millis("max.compaction.lag.ms"),
 		DeleteRetention: v.millis("delete.retention.ms"), MinCleanableRatio: ratio,
 	}
+}
+
+// lz4Default is Kafka's default level, which means its fast compressor.
+const lz4Default = 9
+
+// compression is what batches of other codecs are compressed to; recompress is false when they stay as the producer made them.
+func (v values) compression() (codec record.Codec, level int, recompress bool) {
+	name := v.text("compression.type")
+	codec, err := record.ParseCodec(name)
+	if err != nil { // producer
+		return record.None, record.DefaultLevel, false
+	}
+	if codec == record.Gzip || codec == record.LZ4 || codec == record.Zstd {
+		level = int(v.number("compression." + name + ".level"))
+	}
+	if codec == record.LZ4 && level == lz4Default {
+		level = record.DefaultLevel
+	}
+	return codec, level, true
 }
 
 // values reads the configuration of one topic.

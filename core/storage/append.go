@@ -21,11 +21,11 @@ func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time)
 		}
 		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 	}
-	if len(b) > int(c.MaxMessageBytes) && origin == FromClient {
-		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, len(b), c.MaxMessageBytes)
-	}
 	if origin == FromCoordinator {
 		return nil
+	}
+	if err := checkSize(b, c); err != nil {
+		return err
 	}
 	switch {
 	case b.IsControl():
@@ -42,6 +42,25 @@ func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time)
 		return fmt.Errorf("%w: a producer's timestamps are create times", ErrInvalidRecord)
 	}
 	return checkRecords(b, c, now)
+}
+
+func checkSize(b record.Batch, c LogConfig) error {
+	switch {
+	case len(b) > int(c.MaxMessageBytes):
+		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, len(b), c.MaxMessageBytes)
+	case int64(len(b)) > c.SegmentBytes:
+		return fmt.Errorf("%w: %d bytes, segment.bytes is %d", ErrLargerThanSegment, len(b), c.SegmentBytes)
+	}
+	return nil
+}
+
+// recompressed is a batch as compression.type wants it, which may be larger.
+func recompressed(b record.Batch, c LogConfig) (record.Batch, error) {
+	again, err := b.Recompress(c.Codec, c.CompressionLevel, int(c.MaxMessageBytes)*maxDecompressed)
+	if err != nil {
+		return nil, err
+	}
+	return again, checkSize(again, c)
 }
 
 // maxDecompressed is how many times max.message.bytes the records of a batch may take when they are decompressed. Text compresses to a

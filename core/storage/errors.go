@@ -13,6 +13,7 @@ var (
 	ErrInvalidRecord      = errors.New("invalid record batch")
 	ErrUnsupportedCodec   = errors.New("unsupported compression codec")
 	ErrTooLarge           = errors.New("record batch too large")
+	ErrLargerThanSegment  = errors.New("record batch larger than a segment")
 	ErrTimestamp          = errors.New("timestamp out of range")
 	ErrOutOfOrderSequence = errors.New("out of order sequence number")
 	ErrProducerFenced     = errors.New("producer epoch is older than the current one")

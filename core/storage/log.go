@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,7 @@ func newLog(s *Store, id record.TopicID, topic string, partition int32, c LogCon
 	l := &Log{store: s, id: id, topic: topic, partition: partition}
 	l.dir = path.Join(s.opts.Dir, logsDir, l.String())
 	l.mu.config = c
-	l.mu.segments = []*segment{{log: l, live: newIndex()}}
+	l.mu.segments = []*segment{l.newSegment(0)}
 	return l
 }
 
@@ -207,13 +208,19 @@ type Appended struct {
 // not nil the append is registered with it, and resolves it once committed; a duplicate waits for the batch it repeats. v is what Verify
 // returned, nil for none: a client's transactional batch needs it unless its transaction has batches here already.
 //
-// Errors: ErrCorrupt, ErrMagic, ErrUnsupportedCodec, ErrInvalidRecord, ErrTooLarge, ErrTimestamp, ErrOutOfOrderSequence, ErrProducerFenced,
-// ErrTxnState, ErrDiskFull, ErrOffline, ErrRemoved.
+// Errors: ErrCorrupt, ErrMagic, ErrUnsupportedCodec, ErrInvalidRecord, ErrTooLarge, ErrLargerThanSegment, ErrTimestamp, ErrOutOfOrderSequence,
+// ErrProducerFenced, ErrTxnState, ErrDiskFull, ErrOffline, ErrRemoved.
 func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin AppendOrigin, v *Verification, p *Pending) (Appended, error) {
 	now := time.Now()
 	config := l.config()
 	if err := checkBatch(batch, config, origin, now); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+	}
+	if origin == FromClient && config.Recompress && batch.Codec() != config.Codec {
+		var err error
+		if batch, err = recompressed(batch, config); err != nil {
+			return Appended{}, fmt.Errorf("append to %s: %w", l, err)
+		}
 	}
 	if err := l.store.room(len(batch)); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
@@ -238,6 +245,7 @@ func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin Append
 			l.store.committer.enqueue(queued{log: l, pending: p}) // behind the batch it repeats
 			p.add()
 		}
+		out.LogAppendTime = duplicate.timestamp // as Kafka, whatever message.timestamp.type says
 		out.BaseOffset, out.LastOffset, out.LogStart, out.Duplicate = duplicate.firstOffset(), duplicate.lastOffset, l.mu.start, true
 		return out, nil
 	}
@@ -292,11 +300,20 @@ func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
 	return e
 }
 
+// newSegment is an empty segment. Its age is counted less a random part of segment.jitter.ms, so that not all partitions roll at once.
+func (l *Log) newSegment(base record.Offset) *segment {
+	s := &segment{log: l, base: base, end: base, live: newIndex(), created: time.Now()}
+	if jitter := min(l.mu.config.SegmentJitter, l.mu.config.segmentAge()); jitter > 0 {
+		s.jitter = rand.N(jitter)
+	}
+	return s
+}
+
 // rollLocked seals the active segment and starts one at base.
 func (l *Log) rollLocked(base record.Offset) *segment {
 	active := l.mu.segments[len(l.mu.segments)-1]
 	active.sealed, active.snapshot = true, l.mu.producers.clone()
-	next := &segment{log: l, base: base, end: base, live: newIndex()}
+	next := l.newSegment(base)
 	l.mu.segments = append(l.mu.segments, next)
 	return next
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/milldam/milldam/core/record"
 )
 
-// producerExpiry is how long a producer's state is kept after its last batch, as Kafka's producer.id.expiration.ms.
-const producerExpiry = 24 * time.Hour
-
 // Maintain makes one pass of what time asks for: retention by time and size, removal of what DeleteRecords gave up, compaction, and the look
 // at the room on the disk. now is compared with the records' timestamps. The owner calls it every few seconds to minutes; it returns the first
 // error, after it has been at every log.
@@ -51,7 +48,7 @@ func (l *Log) maintain(now time.Time) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expireProducersLocked(now, producerExpiry)
+	l.expireProducersLocked(now, c.ProducerExpiry)
 	return nil
 }
 

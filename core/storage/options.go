@@ -74,7 +74,8 @@ func (o Options) withDefaults() Options {
 type LogConfig struct {
 	CleanupDelete, CleanupCompact         bool
 	SegmentBytes, RetentionBytes          int64
-	SegmentAge, Retention                 time.Duration
+	SegmentAge, SegmentJitter, Retention  time.Duration
+	SegmentIndexBytes                     int32 // of .index and .timeindex each
 	FileDeleteDelay                       time.Duration
 	IndexIntervalBytes, MaxMessageBytes   int32
 	LogAppendTime                         bool
@@ -82,11 +83,25 @@ type LogConfig struct {
 	MinCompactionLag, MaxCompactionLag    time.Duration
 	DeleteRetention                       time.Duration
 	MinCleanableRatio                     float64
+	// Recompress says that batches of another codec than Codec are compressed anew, with CompressionLevel.
+	Recompress       bool
+	Codec            record.Codec
+	CompressionLevel int
+	// ProducerExpiry is how long a producer's state is kept after its last batch.
+	ProducerExpiry time.Duration
+}
+
+// segmentAge is the age at which a segment is sealed: a compacted one is so in time for max.compaction.lag.ms.
+func (c LogConfig) segmentAge() time.Duration {
+	if lag := c.MaxCompactionLag; c.CleanupCompact && lag > 0 && (c.SegmentAge < 0 || lag < c.SegmentAge) {
+		return lag
+	}
+	return c.SegmentAge
 }
 
 // DefaultLogConfig is what a topic has when nothing is set, as in Kafka.
 func DefaultLogConfig() LogConfig {
 	return LogConfig{CleanupDelete: true, SegmentBytes: 1 << 30, RetentionBytes: -1, SegmentAge: 7 * 24 * time.Hour, Retention: 7 * 24 * time.Hour,
 		FileDeleteDelay: time.Minute, IndexIntervalBytes: 4096, MaxMessageBytes: 1048588, TimestampBeforeMax: -1, TimestampAfterMax: time.Hour,
-		MaxCompactionLag: -1, DeleteRetention: 24 * time.Hour, MinCleanableRatio: 0.5}
+		SegmentIndexBytes: 10 << 20, ProducerExpiry: 24 * time.Hour, MaxCompactionLag: -1, DeleteRetention: 24 * time.Hour, MinCleanableRatio: 0.5}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -202,7 +203,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 		if f.base > row.segment {
 			break
 		}
-		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment}
+		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment, created: time.Now()}
 		if seg.sealed {
 			seg.size = f.size
 			if !f.aborted {
@@ -222,7 +223,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 		if row.position > 0 {
 			return fmt.Errorf("%w: segment %d is missing", ErrCorrupt, row.segment)
 		}
-		l.mu.segments = append(l.mu.segments, &segment{log: l, base: row.segment, end: row.segment, live: newIndex()})
+		l.mu.segments = append(l.mu.segments, l.newSegment(row.segment))
 	}
 	l.mu.start = max(row.start, min(l.mu.segments[0].base, row.recovered))
 	l.mu.end, l.mu.written, l.mu.committed = row.recovered, row.recovered, row.recovered

@@ -38,6 +38,8 @@ type segment struct {
 	// first is the timestamp that rolling by time counts from: the first batch's.
 	first    int64
 	hasFirst bool
+	created  time.Time     // or opened
+	jitter   time.Duration // what it is sealed earlier than segment.ms says
 
 	// live indexes the batches from position liveFrom on; older, loaded when it is asked for, those before.
 	live     *index
@@ -99,10 +101,30 @@ func (s *segment) fitsLocked(b record.Batch, c LogConfig) bool {
 	switch limit := min(c.SegmentBytes, maxSegmentBytes); {
 	case s.size == 0:
 		return true
-	case s.sealed, s.size+int64(len(b)) > limit, int64(b.LastOffset()-s.base) > math.MaxInt32:
+	case s.sealed, s.size+int64(len(b)) > limit, int64(b.LastOffset()-s.base) > math.MaxInt32, s.indexFullLocked(c):
 		return false
 	}
-	return c.SegmentAge < 0 || !s.hasFirst || b.MaxTimestamp()-s.first <= c.SegmentAge.Milliseconds()
+	age := c.segmentAge()
+	return age < 0 || s.ageLocked(b) <= age-s.jitter
+}
+
+// ageLocked is how much older than the segment's first batch b is, by their timestamps; of a segment without, the time since it was made.
+func (s *segment) ageLocked(b record.Batch) time.Duration {
+	if s.hasFirst && s.first >= 0 {
+		if ms := b.MaxTimestamp() - s.first; ms < math.MaxInt64/int64(time.Millisecond) {
+			return time.Duration(ms) * time.Millisecond
+		}
+		return math.MaxInt64
+	}
+	return time.Since(s.created)
+}
+
+// indexFullLocked tells whether an index file would be larger than segment.index.bytes with one entry more. Of what was there when the log was opened the
+// number of entries is that of its intervals.
+func (s *segment) indexFullLocked(c LogConfig) bool {
+	older := s.liveFrom / max(int64(c.IndexIntervalBytes), 1)
+	return (int64(len(s.live.offsets))+older+1)*offsetEntryBytes > int64(c.SegmentIndexBytes) ||
+		(int64(len(s.live.times))+older+2)*timeEntryBytes > int64(c.SegmentIndexBytes)
 }
 
 // errReplaced says that a segment was compacted meanwhile: the caller looks it up again.
