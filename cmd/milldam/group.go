@@ -67,69 +67,29 @@ type lagRow struct {
 
 func (a *app) groupDescribe() *cobra.Command {
 	return &cobra.Command{Use: "describe GROUP", Short: "Show a group's members and what they read", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		g, rows, err := a.groupState(cmd.Context(), args[0])
+		cl, admin, err := a.connect(cmd.Context())
 		if err != nil {
 			return err
 		}
-		members, table := []memberRow{}, [][]string{}
-		for _, m := range g.Members {
-			row := memberRow{ID: m.MemberID, Client: m.ClientID, Host: m.ClientHost, Partitions: []string{}}
-			if m.InstanceID != nil {
-				row.Instance = *m.InstanceID
-			}
-			if c, ok := m.Assigned.AsConsumer(); ok {
-				for _, t := range c.Topics {
-					for _, p := range t.Partitions {
-						row.Partitions = append(row.Partitions, fmt.Sprintf("%s/%d", t.Topic, p))
-					}
-				}
-			}
-			members = append(members, row)
-			table = append(table, []string{row.ID, row.Instance, row.Client, row.Host, strings.Join(row.Partitions, " ")})
+		defer cl.Close()
+		g, err := groupState(cmd.Context(), admin, args[0])
+		if err != nil {
+			return err
 		}
 		if a.output != "table" {
-			return a.encode(map[string]any{"apiVersion": "v1", "name": g.Group, "state": g.State, "protocol": g.Protocol, "members": members, "offsets": rows})
+			return a.encode(map[string]any{"apiVersion": "v1", "name": g.name, "state": g.state, "protocol": g.protocol, "members": g.members, "offsets": g.lag})
 		}
-		fmt.Fprintf(a.out, "group %s, %s\n\n", g.Group, g.State)
+		table := [][]string{}
+		for _, m := range g.members {
+			table = append(table, []string{m.ID, m.Instance, m.Client, m.Host, strings.Join(m.Partitions, " ")})
+		}
+		fmt.Fprintf(a.out, "group %s, %s\n\n", g.name, g.state)
 		if err := a.table([]string{"MEMBER", "INSTANCE", "CLIENT", "HOST", "PARTITIONS"}, table); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.out)
-		return a.printLag(rows)
+		return a.printLag(g.lag)
 	}}
-}
-
-// groupState is a group with the lag of all it has committed or reads.
-func (a *app) groupState(ctx context.Context, group string) (kadm.DescribedGroup, []lagRow, error) {
-	cl, admin, err := a.connect(ctx)
-	if err != nil {
-		return kadm.DescribedGroup{}, nil, err
-	}
-	defer cl.Close()
-	lags, err := admin.Lag(ctx, group)
-	if err != nil {
-		return kadm.DescribedGroup{}, nil, err
-	}
-	l := lags[group]
-	switch {
-	case errors.Is(l.DescribeErr, kerr.GroupIDNotFound), l.State == "Dead":
-		return kadm.DescribedGroup{}, nil, groupError(group, kerr.GroupIDNotFound)
-	case l.Error() != nil:
-		return kadm.DescribedGroup{}, nil, groupError(group, l.Error())
-	}
-	described, err := admin.DescribeGroups(ctx, group)
-	if err != nil {
-		return kadm.DescribedGroup{}, nil, err
-	}
-	rows := []lagRow{}
-	for _, m := range l.Lag.Sorted() {
-		row := lagRow{Topic: m.Topic, Partition: m.Partition, Committed: m.Commit.At, End: m.End.Offset, Lag: m.Lag}
-		if m.Member != nil {
-			row.Member = m.Member.MemberID
-		}
-		rows = append(rows, row)
-	}
-	return described[group], rows, nil
 }
 
 func (a *app) printLag(rows []lagRow) error {
@@ -143,10 +103,16 @@ func (a *app) printLag(rows []lagRow) error {
 func (a *app) groupLag() *cobra.Command {
 	var most int64
 	c := &cobra.Command{Use: "lag GROUP", Short: "Show how far a group is behind", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		_, rows, err := a.groupState(cmd.Context(), args[0])
+		cl, admin, err := a.connect(cmd.Context())
 		if err != nil {
 			return err
 		}
+		defer cl.Close()
+		g, err := groupState(cmd.Context(), admin, args[0])
+		if err != nil {
+			return err
+		}
+		rows := g.lag
 		var sum int64
 		for _, r := range rows {
 			sum += max(r.Lag, 0)
@@ -199,29 +165,23 @@ func (a *app) groupDelete() *cobra.Command {
 
 // planGroupDelete says what would go, and what is in the way.
 func (a *app) planGroupDelete(ctx context.Context, admin *kadm.Client, names []string) error {
-	lags, err := admin.Lag(ctx, names...)
-	if err != nil {
-		return err
-	}
 	var failed error
 	for _, name := range names {
-		l := lags[name]
-		switch {
-		case l.State == "Dead":
-			failed = errors.Join(failed, groupError(name, kerr.GroupIDNotFound))
-		case l.Error() != nil:
-			failed = errors.Join(failed, groupError(name, l.Error()))
-		case len(l.Members) > 0:
-			failed = errors.Join(failed, groupError(name, kerr.NonEmptyGroup))
-		default:
-			var offsets int64
-			for _, m := range l.Lag.Sorted() {
-				if m.Commit.At >= 0 {
-					offsets++
-				}
-			}
-			a.say("group %s with %s would be deleted", name, counted(offsets, "committed offset"))
+		g, err := groupState(ctx, admin, name)
+		if err == nil && len(g.members) > 0 {
+			err = groupError(name, kerr.NonEmptyGroup)
 		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		var offsets int64
+		for _, row := range g.lag {
+			if row.Committed >= 0 {
+				offsets++
+			}
+		}
+		a.say("group %s with %s would be deleted", name, counted(offsets, "committed offset"))
 	}
 	if failed == nil {
 		a.say("PLAN ONLY: run again with --execute.")
