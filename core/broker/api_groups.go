@@ -94,11 +94,6 @@ func (s *Server) deleteGroups(cl *call, req *kmsg.DeleteGroupsRequest) {
 	s.opts.Groups.Delete(req, func(r *kmsg.DeleteGroupsResponse) { cl.reply(r) })
 }
 
-// OffsetDelete, version 0 (KIP-496).
-func (s *Server) offsetDelete(cl *call, req *kmsg.OffsetDeleteRequest) {
-	s.opts.Groups.DeleteOffsets(req, func(r *kmsg.OffsetDeleteResponse) { cl.reply(r) })
-}
-
 const offsetsTopicIDs = 10 // the version of OffsetCommit and OffsetFetch that names topics by id (KIP-848)
 
 // OffsetCommit, versions 2 to 10. 7 has static members, 8 is flexible, 10 names topics by id.

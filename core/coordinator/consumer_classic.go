@@ -29,11 +29,6 @@ func (g *Groups) joinConsumer(c *consumer, client Client, req *kmsg.JoinGroupReq
 		fail(wire.InconsistentGroupProtocol)
 		return
 	}
-	sub, ok := subscriptionOf(req.Protocols[0].Metadata)
-	if !ok {
-		fail(wire.InconsistentGroupProtocol)
-		return
-	}
 	id := req.MemberID
 	if id == "" {
 		prefix := client.ID
@@ -50,21 +45,26 @@ func (g *Groups) joinConsumer(c *consumer, client Client, req *kmsg.JoinGroupReq
 			return
 		}
 	}
+	sub, ok := subscriptionOf(req.Protocols[0].Metadata)
+	if !ok {
+		fail(wire.UnknownServerError) // as Kafka answers what is no subscription
+		return
+	}
 	x := g.change(c)
-	m, has, why := g.classicJoins(x, client, id, req, sub)
+	m, why := g.classicJoins(x, client, id, req, sub)
 	if why != nil {
 		x.rollback()
 		fail(why.code)
 		return
 	}
-	g.answerConsumerJoin(x, m, has, req, reply)
+	g.answerConsumerJoin(x, m, req, reply)
 }
 
-// classicJoins takes over what a joining member says, and returns it with what it still has.
-func (g *Groups) classicJoins(x *change, client Client, id string, req *kmsg.JoinGroupRequest, sub *kmsg.ConsumerMemberMetadata) (*consumerMember, partitions, *refusal) {
+// classicJoins takes over what a joining member says.
+func (g *Groups) classicJoins(x *change, client Client, id string, req *kmsg.JoinGroupRequest, sub *kmsg.ConsumerMemberMetadata) (*consumerMember, *refusal) {
 	m, why := g.consumerMemberFor(x, memberRequest{id: id, instance: req.InstanceID, join: req.InstanceID == nil || req.MemberID == "", classic: true})
 	if why != nil {
-		return nil, nil, why
+		return nil, why
 	}
 	said := *m.memberMetadata
 	said.client, said.regex, said.assignor = client, "", nil
@@ -87,11 +87,10 @@ func (g *Groups) classicJoins(x *change, client Client, id string, req *kmsg.Joi
 			has[topic] = append(has[topic], t.Partitions...)
 		}
 	}
-	m, why = g.advance(x, m, &said, has)
-	return m, has, why
+	return g.advance(x, m, &said, has)
 }
 
-func (g *Groups) answerConsumerJoin(x *change, m *consumerMember, _ partitions, req *kmsg.JoinGroupRequest, reply func(*kmsg.JoinGroupResponse)) {
+func (g *Groups) answerConsumerJoin(x *change, m *consumerMember, req *kmsg.JoinGroupRequest, reply func(*kmsg.JoinGroupResponse)) {
 	r := kmsg.NewPtrJoinGroupResponse()
 	protocolType, protocol := consumerProtocol, m.classic.protocols[0].Name
 	r.MemberID, r.Generation, r.ProtocolType, r.Protocol = m.id, m.epoch, &protocolType, &protocol
@@ -245,7 +244,7 @@ func (g *Groups) leaveConsumer(x *change, list []kmsg.LeaveGroupRequestMember) [
 		}
 		m := st.members[id]
 		switch {
-		case m == nil || m.classic == nil && in.InstanceID == nil || slices.Contains(gone, id):
+		case m == nil || slices.Contains(gone, id):
 			codes[i] = wire.UnknownMemberID
 		case in.MemberID != "" && in.MemberID != id:
 			codes[i] = wire.FencedInstanceID

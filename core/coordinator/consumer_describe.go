@@ -67,12 +67,25 @@ func (g *Groups) describeConsumer(c *consumer, out *kmsg.ConsumerGroupDescribeRe
 		row := kmsg.NewConsumerGroupDescribeResponseGroupMember()
 		row.MemberID, row.InstanceID, row.RackID, row.MemberEpoch = id, m.instance, m.rack, m.epoch
 		row.ClientID, row.ClientHost, row.SubscribedTopics, row.SubscribedTopicRegex = m.client.ID, m.client.Host, m.topics, &regex
-		row.Assignment, row.TargetAssignment = describedAssignment(m.assigned.partitions(), topics), describedAssignment(st.targets[id], topics)
+		row.Assignment, row.TargetAssignment = describedAssignment(m.held(), topics), describedAssignment(st.targets[id], topics)
 		if row.MemberType = memberTypeConsumer; m.classic != nil {
 			row.MemberType = memberTypeClassic
 		}
 		out.Members = append(out.Members, row)
 	}
+}
+
+// held are the partitions that a member has, those that it has to give back included.
+func (m *consumerMember) held() partitions {
+	all := owned{}
+	for _, o := range []owned{m.assigned, m.revoking} {
+		for topic, list := range o {
+			for p, epoch := range list {
+				all.add(topic, p, epoch)
+			}
+		}
+	}
+	return all.partitions()
 }
 
 func describedAssignment(p partitions, topics Topics) kmsg.Assignment {

@@ -104,7 +104,7 @@ func (g *Groups) checkHeartbeat(req *kmsg.ConsumerGroupHeartbeatRequest) *refusa
 		return invalid("RebalanceTimeoutMs must be provided in first request.")
 	case req.Topics == nil || len(req.Topics) > 0:
 		return invalid("TopicPartitions must be empty when (re-)joining.")
-	case len(req.SubscribedTopicNames) == 0 && deref(req.SubscribedTopicRegex) == "" && req.SubscribedTopicNames == nil:
+	case req.SubscribedTopicNames == nil && req.SubscribedTopicRegex == nil:
 		return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.")
 	}
 	return nil

@@ -199,7 +199,7 @@ type targetGone struct{}
 
 func (targetGone) encode(group string) (key, value []byte) { return keyOf(targetEpochKey, group), nil }
 
-func (targetGone) apply(c *consumerGroup) func() { return targetEpoch{}.apply(c) }
+func (targetGone) apply(c *consumerGroup) func() { return targetEpoch{epoch: firstEpoch}.apply(c) }
 
 // keyNames is how many strings each kind of key has.
 var keyNames = map[int16]int{consumerGroupKey: 1, consumerMemberKey: 2, targetEpochKey: 1, targetMemberKey: 2, currentMemberKey: 2, regexKey: 2}

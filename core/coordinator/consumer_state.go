@@ -102,14 +102,17 @@ var (
 	noMetadata   = &memberMetadata{}
 )
 
+// firstEpoch is the epoch of a group, and of its target, before either is written: Kafka's.
+const firstEpoch int32 = 1
+
 func newConsumerGroup() *consumerGroup {
-	return &consumerGroup{members: map[string]*consumerMember{}, targets: map[string]partitions{}, regexes: map[string]*resolvedRegex{},
+	return &consumerGroup{epoch: firstEpoch, targetEpoch: firstEpoch, members: map[string]*consumerMember{}, targets: map[string]partitions{}, regexes: map[string]*resolvedRegex{},
 		static: map[string]string{}, owners: map[topicPartition]int32{}}
 }
 
 // isNothing tells that no record of the group is left.
 func (c *consumerGroup) isNothing() bool {
-	return c.epoch == 0 && c.targetEpoch == 0 && len(c.members) == 0 && len(c.targets) == 0 && len(c.regexes) == 0
+	return c.epoch <= firstEpoch && c.targetEpoch <= firstEpoch && len(c.members) == 0 && len(c.targets) == 0 && len(c.regexes) == 0
 }
 
 // fact is one record of a consumer group. Facts change the group, and nothing else does.

@@ -41,7 +41,7 @@ func (g *Groups) advance(x *change, m *consumerMember, said *memberMetadata, has
 		x.dropRegexIfLast(m.regex)
 	}
 	rematched := g.resolveRegexes(x, said.regex)
-	g.bumpEpoch(x, changed || rematched || x.state().epoch == 0)
+	g.bumpEpoch(x, changed || rematched)
 	g.retarget(x)
 	st := x.state()
 	m = st.members[m.id]

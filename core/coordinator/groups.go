@@ -392,6 +392,5 @@ func newMemberID(prefix string) (string, error) {
 func failedJoin(member string, code wire.Code) *kmsg.JoinGroupResponse {
 	r := kmsg.NewPtrJoinGroupResponse()
 	r.ErrorCode, r.Generation, r.MemberID = int16(code), -1, member
-	r.Protocol = kmsg.StringPtr("")
 	return r
 }

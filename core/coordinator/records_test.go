@@ -81,7 +81,7 @@ func FuzzRecords(f *testing.F) {
 			s.applyMarker(1, true)
 			return
 		}
-		other := entry{group: e.group, fact: groupEpoch{epoch: 1}}
+		other := entry{group: e.group, fact: groupEpoch{epoch: 2}}
 		s.applyGroup(other)
 		before := fmt.Sprintf("%+v", *s.groups[e.group].consumer)
 		undo := s.applyGroup(e)

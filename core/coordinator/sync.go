@@ -30,8 +30,15 @@ func (gr *group) memberOf(id string, instance *string, generation int32) (*membe
 	return m, wire.None
 }
 
+// syncProtocolVersion is the SyncGroup version from which members say which protocol they believe in (KIP-559).
+const syncProtocolVersion = 5
+
 // Sync handles a SyncGroup request.
 func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.SyncGroupResponse)) {
+	if req.Version >= syncProtocolVersion && (req.ProtocolType == nil || req.Protocol == nil) {
+		reply(failedSync(wire.InconsistentGroupProtocol))
+		return
+	}
 	_, code := g.enter(req.Group)
 	if code != wire.None {
 		reply(failedSync(code))

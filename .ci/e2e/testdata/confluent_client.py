@@ -57,6 +57,18 @@ def member(broker, topic, group):
     read(c, None)
 
 
+def consumer_member(broker, topic, group, instance=None):
+    """A member of the consumer protocol (KIP-848); a topic that starts with ^ is a regular expression, matched by the broker."""
+    conf = {"bootstrap.servers": broker, "group.id": group, "auto.offset.reset": "earliest", "group.protocol": "consumer",
+            "auto.commit.interval.ms": 200, "log_level": 0}
+    if instance:
+        conf["group.instance.id"] = instance
+    c = Consumer(conf)
+    signal.signal(signal.SIGTERM, lambda *_: (c.close(), sys.exit(0)))
+    c.subscribe([topic])
+    read(c, None)
+
+
 def time(broker, topic, timestamp):
     c = Consumer({"bootstrap.servers": broker, "group.id": "unused"})
     parts = c.list_topics(topic, timeout=10).topics[topic].partitions
@@ -65,4 +77,4 @@ def time(broker, topic, timestamp):
 
 
 verb, args = sys.argv[1], [int(a) if a.isdigit() else a for a in sys.argv[2:]]
-{"produce": produce, "consume": consume, "member": member, "time": time}[verb](*args)
+{"produce": produce, "consume": consume, "member": member, "consumer-member": consumer_member, "time": time}[verb](*args)
