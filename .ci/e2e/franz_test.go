@@ -53,7 +53,8 @@ func franzClient(args []string) error {
 		return franzRead(ctx, -1, kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(args[3]),
 			kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.AutoCommitInterval(200*time.Millisecond))
 	case "consumer-member": // KIP-848, which franz-go has behind this key
-		ctx = context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true) //nolint:staticcheck // SA1029: the key is franz-go's
+		//lint:ignore SA1029 the key is franz-go's
+		ctx = context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true)
 		return franzRead(ctx, -1, kgo.WithContext(ctx), kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(args[3]), kgo.AutoCommitInterval(200*time.Millisecond))
 	case "time":
 		ts, err := strconv.ParseInt(args[3], 10, 64)

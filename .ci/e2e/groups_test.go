@@ -90,6 +90,9 @@ func TestConsumerProtocol(t *testing.T) {
 	n := startDev(t, t.TempDir(), nil)
 	for _, c := range consumerClients(t) {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "kafka-tools" && testing.Short() {
+				t.Skip("runs in make e2e")
+			}
 			c.available(t)
 			topic, group := "modern-"+c.name, "modern-"+c.name
 			milldam(t, "topic", "create", topic, "-p", "6", "-c", "retention.ms=-1", "-b", n.kafka)
@@ -164,6 +167,9 @@ func (m *members) stopGently() {
 // TestKafkaGroupTool looks at groups of both types, resets offsets by every method and deletes, with Kafka's tool.
 func TestKafkaGroupTool(t *testing.T) {
 	need(t, "mvn")
+	if testing.Short() {
+		t.Skip("runs in make e2e")
+	}
 	n := startDev(t, t.TempDir(), nil)
 	franz := consumerClients(t)[0]
 	classic := clients()[0]
