@@ -22,6 +22,9 @@ func FuzzTxnRecord(f *testing.F) {
 	}
 	key, _ := txnEntry{id: theTxn}.encode(2)
 	f.Add(key, []byte(nil))
+	for _, r := range kafkaTxnRecords(f) {
+		f.Add(r[0], r[1])
+	}
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if len(value) == 0 {
 			value = nil
