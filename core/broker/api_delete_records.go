@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
 )
 
@@ -34,6 +35,9 @@ func (s *Server) deleteUpTo(ctx context.Context, topic string, index int32, offs
 	p, err := s.opts.Replicas.Partition(topic, index)
 	if err != nil {
 		return 0, err
+	}
+	if p.Topic.Internal {
+		return 0, wrapped{meta.ErrInvalidTopic, "clients do not delete records of the internal topic " + topic}
 	}
 	if offset == -1 {
 		offset = p.HighWatermark()

@@ -21,6 +21,9 @@ const (
 	produceTopicIDs = 13
 )
 
+// adminClient is the client id that may write to internal topics, as in Kafka.
+const adminClient = "__admin_client"
+
 // produceUnsupported answers the versions that are advertised for clients that insist, in the shape of the request.
 func produceUnsupported(version int16) kmsg.Response {
 	r := kmsg.NewPtrProduceResponse()
@@ -94,6 +97,9 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 	p, err := s.partitionOf(cl.header.Version >= produceTopicIDs, t.Topic, t.TopicID, in.Partition)
 	if err != nil {
 		return fail(err)
+	}
+	if p.Topic.Internal && cl.header.ClientID != adminClient {
+		return fail(wrapped{meta.ErrInvalidTopic, "clients do not write to the internal topic " + p.Topic.Name})
 	}
 	if g.code != wire.None {
 		out.ErrorCode, out.ErrorMessage = int16(g.code), g.message

@@ -69,7 +69,7 @@ func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
 		idle = 0 // that of the configuration
 	}
 	txns := broker.TxnOptions(controller, replicas, slog.New(slog.DiscardHandler))
-	txns.AbortEvery = 200 * time.Millisecond
+	txns.AbortEvery, txns.AddWait = 200*time.Millisecond, 20*time.Second // no test depends on how busy the machine is
 	coordinators := broker.NewCoordinators(controller, replicas, o, txns)
 	must(t, coordinators.Load(t.Context(), controller.Image()))
 	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators, IdleTimeout: idle, DataDir: "data"})

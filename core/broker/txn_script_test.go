@@ -32,13 +32,22 @@ type txnScript struct {
 
 func (s *txnScript) request(version int16, req kmsg.Request) kmsg.Response {
 	s.t.Helper()
-	req.SetVersion(version)
-	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("script")).AppendRequest(nil, req, 1)
-	must(s.t, s.conn.SetDeadline(time.Now().Add(30*time.Second)))
-	_, err := s.conn.Write(frame)
+	_, err := s.conn.Write(frameOf(version, req))
 	must(s.t, err)
+	return s.response(version, req)
+}
+
+func frameOf(version int16, req kmsg.Request) []byte {
+	req.SetVersion(version)
+	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("script")).AppendRequest(nil, req, 1)
+}
+
+// response reads the next response, which is that to req.
+func (s *txnScript) response(version int16, req kmsg.Request) kmsg.Response {
+	s.t.Helper()
+	must(s.t, s.conn.SetReadDeadline(time.Now().Add(30*time.Second)))
 	var size [4]byte
-	_, err = io.ReadFull(s.conn, size[:])
+	_, err := io.ReadFull(s.conn, size[:])
 	must(s.t, err)
 	body := make([]byte, binary.BigEndian.Uint32(size[:]))
 	_, err = io.ReadFull(s.conn, body)
@@ -210,6 +219,16 @@ func (s *txnScript) produce(version int16, p producer) {
 	s.t.Helper()
 	s.produceRaw(version, fmt.Sprintf("%s %d, sequence %d", s.pid(p.id), p.epoch, p.seq[0]), &s.id, batch(p, p.seq[0], true))
 	p.seq[0]++
+}
+
+// deleteRecords deletes all records of partition 0 of the topic.
+func (s *txnScript) deleteRecords() {
+	s.t.Helper()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.TimeoutMillis = 10_000
+	req.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: s.topic, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: -1}}}}
+	p := s.request(2, req).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]
+	s.say("  DeleteRecords v2 (%s): %s %d", s.topic, codeName(p.ErrorCode), p.LowWatermark)
 }
 
 // settle waits until the transaction's end is told everywhere, and says its state.
@@ -519,6 +538,14 @@ func (s *txnScript) play() {
 	p = s.end(5, p, false)
 	s.settle()
 	s.producers()
+
+	s.chapter("Internal topics")
+	s.topic, s.topicID = "__transaction_state", [16]byte{}
+	s.produceRaw(12, "of a client", nil, batch(nobody, -1, false))
+	s.topic = "__consumer_offsets"
+	s.produceRaw(12, "of a client", nil, batch(nobody, -1, false))
+
+	s.deleteRecords()
 
 	s.chapter("Fencing with version 1")
 	s.createTopic()

@@ -2,12 +2,14 @@ package broker_test
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/milldam/milldam/core/vfs"
@@ -197,5 +199,43 @@ func TestHangingTransactionsAreFoundAndAborted(t *testing.T) {
 	must(t, err)
 	if end, _ := ends.Lookup("t", 0); end.Offset != 2 {
 		t.Errorf("the last stable offset is %d", end.Offset)
+	}
+}
+
+// TestBatchesKeepTheirOrderWhileTheCoordinatorIsAsked sends the batches of one transaction after the other, without waiting for answers: of each transaction the first has
+// to be added to it, and those behind it must not come first.
+func TestBatchesKeepTheirOrderWhileTheCoordinatorIsAsked(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	conn, err := net.Dial("tcp", r.addr)
+	must(t, err)
+	defer conn.Close()
+	s := &txnScript{t: t, conn: conn, names: map[int64]string{}}
+	s.createTopic()
+	s.chapter("pipelined")
+	p := s.init(5, nobody, 60_000)
+	const batches = 20
+	for range 5 {
+		var frames []byte
+		var requests []*kmsg.ProduceRequest
+		for i := range int32(batches) {
+			req := kmsg.NewPtrProduceRequest()
+			req.TransactionID, req.Acks, req.TimeoutMillis = &s.id, -1, 10_000
+			topic := kmsg.NewProduceRequestTopic()
+			topic.Topic = s.topic
+			topic.Partitions = []kmsg.ProduceRequestTopicPartition{{Records: batch(p, i, true)}}
+			req.Topics = append(req.Topics, topic)
+			requests, frames = append(requests, req), append(frames, frameOf(12, req)...)
+		}
+		_, err := conn.Write(frames)
+		must(t, err)
+		last := int64(-1)
+		for i, req := range requests {
+			part := s.response(12, req).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+			if part.ErrorCode != 0 || part.BaseOffset <= last {
+				t.Errorf("batch %d: %s at %d after %d", i, codeName(part.ErrorCode), part.BaseOffset, last)
+			}
+			last = part.BaseOffset
+		}
+		p = s.end(5, p, true)
 	}
 }
