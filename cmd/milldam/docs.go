@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/config"
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/wire"
 	"github.com/milldam/milldam/pipelines"
 	"github.com/milldam/milldam/runtime/node"
@@ -24,7 +25,7 @@ func (a *app) docsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		pages := map[string]string{"pipelines.md": pipelines.Reference(r), "cli.md": cliPage(cmd.Root()), "configuration.md": configurationPage(), "apis.md": apisPage()}
+		pages := map[string]string{"pipelines.md": pipelines.Reference(r), "cli.md": cliPage(cmd.Root()), "configuration.md": configurationPage(), "apis.md": apisPage(), "kafka-configs.md": kafkaConfigsPage()}
 		for name, text := range pages {
 			if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
 				return err
@@ -92,4 +93,34 @@ func apisPage() string {
 		fmt.Fprintf(&b, "| %d | %s | %d to %d |\n", r.Key, kmsg.Key(r.Key).Name(), r.Min, r.Max)
 	}
 	return b.String()
+}
+
+// kafkaConfigsPage lists the config keys of Kafka that do something here.
+func kafkaConfigsPage() string {
+	var b strings.Builder
+	b.WriteString("# Kafka's config keys\n\n" + generated + "Every key of Apache Kafka 4.3.1, of topics, brokers, groups and client metrics, is known with its default, checked as there when it is set, and described " +
+		"with its source and synonyms. These have an effect here. Topic and group keys can be changed at any time; broker keys where it says so, for all brokers or for one, and all of them in the section `kafka` of " +
+		"the configuration file. What is set on a topic or group wins over the broker's, what is set on one broker over what is set for all, and that over the file.\n")
+	kind := ""
+	for _, k := range meta.ConfigKeys() {
+		if k.Kind != kind {
+			kind = k.Kind
+			fmt.Fprintf(&b, "\n## Of a %s\n\n| Key | Default | Valid | While it runs | |\n|---|---|---|---|---|\n", kind)
+		}
+		dynamic := "no"
+		if k.Dynamic {
+			dynamic = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.Key, code(k.Default), code(k.Valid), dynamic, k.Text)
+	}
+	b.WriteString("\nThe log level is the config `root` of the resource type broker logger (8): TRACE, DEBUG, INFO, WARN, ERROR or FATAL, until the next start.\n")
+	return b.String()
+}
+
+// code is text in a table as code.
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + strings.ReplaceAll(text, "|", "\\|") + "`"
 }

@@ -248,3 +248,16 @@ func TestASuperUserMayDoEverything(t *testing.T) {
 		t.Errorf("group: %d", resp.Groups[0].AuthorizedOperations)
 	}
 }
+
+func TestTopicsCanBeKeptFromRemoval(t *testing.T) {
+	r := startConfigured(t, vfs.NewMem(), map[string]string{"delete.topic.enable": "false"})
+	admin := kadm.NewClient(r.client(t))
+	_, err := admin.CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.TopicNames, req.TimeoutMillis = []string{"t"}, 5000
+	req.SetVersion(4)
+	if resp := ask[*kmsg.DeleteTopicsResponse](t, r, req); resp.Topics[0].ErrorCode != int16(wire.TopicDeletionDisabled) {
+		t.Errorf("removed: %+v", resp.Topics[0])
+	}
+}

@@ -2,12 +2,16 @@ package broker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
 )
+
+// errDeletionDisabled is of brokers with delete.topic.enable=false.
+var errDeletionDisabled = errors.New("topic deletion is disabled")
 
 // DeleteTopics, versions 1 to 6. 4 is flexible, 5 has messages, 6 takes topics by id (KIP-516).
 func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
@@ -50,6 +54,9 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 		}
 	case t == nil:
 		return nil, unknownID
+	}
+	if s.opts.Controller.BrokerValue(image, "delete.topic.enable") == "false" {
+		return t, wrapped{errDeletionDisabled, "Topic deletion is disabled."}
 	}
 	if isInternal(t.Name) {
 		return t, wrapped{meta.ErrInvalidTopic, t.Name + " is internal and stays"}

@@ -9,9 +9,6 @@ import (
 	"github.com/milldam/milldam/core/wire"
 )
 
-// maxDescribedPartitions bounds a response of DescribeTopicPartitions, as Kafka's max.request.partition.size.limit.
-const maxDescribedPartitions = 2000
-
 // DescribeTopicPartitions, version 0 (KIP-966): topics in the order of their names, in pages.
 func (s *Server) describeTopicPartitions(cl *call, req *kmsg.DescribeTopicPartitionsRequest) {
 	image := s.opts.Controller.Image()
@@ -32,7 +29,7 @@ func (s *Server) describeTopicPartitions(cl *call, req *kmsg.DescribeTopicPartit
 		names = slices.DeleteFunc(names, func(n string) bool { return n < req.Cursor.Topic })
 		from = req.Cursor.Partition
 	}
-	left := maxDescribedPartitions
+	left := int(s.opts.Controller.BrokerInt(image, "max.request.partition.size.limit"))
 	if req.ResponsePartitionLimit > 0 {
 		left = min(left, int(req.ResponsePartitionLimit))
 	}

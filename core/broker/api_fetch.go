@@ -19,9 +19,6 @@ import (
 
 const fetchTopicIDs = 13
 
-// maxFetchBytes bounds one response, as Kafka's fetch.max.bytes.
-const maxFetchBytes = 55 << 20
-
 // fetchOp is one Fetch request while it is served.
 type fetchOp struct {
 	server  *Server
@@ -164,7 +161,7 @@ func (op *fetchOp) enough() bool {
 			if need <= 1 {
 				return true
 			}
-			span, _, err := op.span(p, st, int(min(st.maxBytes, maxFetchBytes)), true)
+			span, _, err := op.span(p, st, min(int(st.maxBytes), op.server.opts.FetchBytes), true)
 			if err != nil {
 				return true
 			}
@@ -233,7 +230,7 @@ func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 		op.session.mu.Lock()
 		defer op.session.mu.Unlock()
 	}
-	left := maxFetchBytes
+	left := op.server.opts.FetchBytes
 	if op.req.MaxBytes > 0 {
 		left = min(left, int(op.req.MaxBytes))
 	}

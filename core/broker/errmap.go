@@ -48,6 +48,7 @@ var codes = []struct {
 	{meta.ErrDuplicateResource, wire.DuplicateResource},
 	{meta.ErrUnsupportedVersion, wire.UnsupportedVersion},
 	{meta.ErrInvalidUpdateVersion, wire.InvalidUpdateVersion},
+	{errDeletionDisabled, wire.TopicDeletionDisabled},
 	{errThrottled, wire.ThrottlingQuotaExceeded},
 	{meta.ErrInvalidRequest, wire.InvalidRequest},
 	{context.DeadlineExceeded, wire.RequestTimedOut},

@@ -29,7 +29,8 @@ type Options struct {
 	MaxConnections int            // default 20,000; Kafka's max.connections can lower it
 	MaxInFlight    int            // requests of one connection; default 64
 	IdleTimeout    time.Duration  // default that of Kafka's connections.max.idle.ms
-	FetchSessions  int            // default 1,000, as Kafka's max.incremental.fetch.session.cache.slots
+	FetchSessions  int            // default that of Kafka's max.incremental.fetch.session.cache.slots
+	FetchBytes     int            // of one response; default that of Kafka's fetch.max.bytes
 	DataDir        string         // named by DescribeLogDirs
 	LogLevel       *slog.LevelVar // of Logger, which clients may change; default one that changes nothing
 
@@ -60,7 +61,10 @@ func (o Options) withDefaults() Options {
 		o.IdleTimeout = math.MaxInt64 / 2
 	}
 	if o.FetchSessions <= 0 {
-		o.FetchSessions = 1000
+		o.FetchSessions = int(o.Controller.BrokerInt(o.Controller.Image(), "max.incremental.fetch.session.cache.slots"))
+	}
+	if o.FetchBytes <= 0 {
+		o.FetchBytes = int(o.Controller.BrokerInt(o.Controller.Image(), "fetch.max.bytes"))
 	}
 	return o
 }

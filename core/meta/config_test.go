@@ -131,3 +131,26 @@ func TestOlderUnitsOfBrokerKeysCount(t *testing.T) {
 		t.Errorf("segment.ms is %s, want three hours", got)
 	}
 }
+
+func TestDocumentationIsOfKeysThatAreKnown(t *testing.T) {
+	known := knownConfigs()
+	for key := range effects {
+		if _, ok := known.topic[key]; ok {
+			continue
+		}
+		if _, ok := known.broker[key]; ok {
+			continue
+		}
+		if _, ok := known.group[key]; ok {
+			continue
+		}
+		if _, ok := known.metrics[key]; !ok {
+			t.Errorf("%s is documented, and nobody knows it", key)
+		}
+	}
+	for key, want := range map[string]string{"retention.ms": "How old", "log.retention.ms": "The default of retention.ms", "num.io.threads": "no effect"} {
+		if got := ConfigDocumentation(key); !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}

@@ -78,7 +78,7 @@ func (m *Manager) take(old, image *meta.Image) (gone []*Partition) {
 	seen := map[record.TopicID]bool{}
 	for t := range image.Topics() {
 		seen[t.ID] = true
-		if old == nil || old.TopicByID(t.ID) != t || !sameBrokerConfigs(old, image) {
+		if old == nil || old.TopicByID(t.ID) != t || !sameBrokerConfigs(m.opts.NodeID, old, image) {
 			m.takeLocked(image, t)
 		}
 	}
@@ -98,8 +98,9 @@ func (m *Manager) take(old, image *meta.Image) (gone []*Partition) {
 	return gone
 }
 
-func sameBrokerConfigs(a, b *meta.Image) bool {
-	return maps.Equal(a.BrokerConfig(meta.AllBrokers), b.BrokerConfig(meta.AllBrokers))
+// sameBrokerConfigs tells whether topics that set nothing themselves have the same configs in both.
+func sameBrokerConfigs(node int32, a, b *meta.Image) bool {
+	return maps.Equal(a.BrokerConfig(meta.AllBrokers), b.BrokerConfig(meta.AllBrokers)) && maps.Equal(a.BrokerConfig(node), b.BrokerConfig(node))
 }
 
 // takeLocked makes the partitions of a topic that are missing, and configures all.

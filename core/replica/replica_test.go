@@ -373,6 +373,10 @@ func TestManagerFollowsTheMetadata(t *testing.T) {
 	if a, err := appendAll(p, batch(t, record.NoProducer, 0, 0, 1)); err != nil || a.LogAppendTime < 0 {
 		t.Errorf("with the brokers' timestamp type: %+v, %v", a, err)
 	}
+	must(t, n.meta.AlterBrokerConfig(t.Context(), 1, []meta.ConfigOp{{Key: "log.message.timestamp.type", Value: "CreateTime"}}, false))
+	if a, err := appendAll(p, batch(t, record.NoProducer, 0, 0, 1)); err != nil || a.LogAppendTime >= 0 {
+		t.Errorf("with this broker's own timestamp type: %+v, %v", a, err)
+	}
 	must(t, n.meta.DeleteTopic(t.Context(), p.Topic.ID))
 	if _, err := n.PartitionByID(p.Topic.ID, 0); !errors.Is(err, ErrUnknownTopicID) {
 		t.Errorf("after it was deleted: %v", err)

@@ -64,6 +64,7 @@ const (
 	InvalidRecord             Code = 87
 	UnstableOffsetCommit      Code = 88
 	ThrottlingQuotaExceeded   Code = 89
+	TopicDeletionDisabled     Code = 73
 	UnsupportedSASLMechanism  Code = 33
 	IllegalSASLState          Code = 34
 	LogDirNotFound            Code = 57
