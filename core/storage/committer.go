@@ -138,6 +138,9 @@ func (c *committer) commit() {
 		if p := c.round[i].pending; p != nil {
 			p.resolve(err)
 		}
+		if e := c.round[i].entry; e != nil {
+			e.drop()
+		}
 		c.round[i] = queued{}
 	}
 }

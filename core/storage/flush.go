@@ -194,6 +194,7 @@ func (l *Log) writeRun(list []*entry) error {
 	}
 	seg.written = last.position + int64(len(last.batch))
 	l.mu.Unlock()
+	leaveTail(list)
 	l.store.gaveBack(sum)
 	return nil
 }
@@ -340,7 +341,7 @@ func (f *flusher) afterRound() {
 	work := len(f.mu.wanted) > 0
 	f.mu.Unlock()
 	free, full, files := f.store.wal.state()
-	if work || f.store.tailBytes.Load() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 || free == 0 && (full > 0 || files < f.store.opts.WALFiles) {
+	if work || f.store.tailMemory() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 || free == 0 && (full > 0 || files < f.store.opts.WALFiles) {
 		f.signal()
 	}
 }
@@ -372,7 +373,7 @@ func (f *flusher) work() error {
 		return err
 	}
 	// Many small tails: there are more active logs than would each reach flushBytes within the bound.
-	if f.store.tailBytes.Load() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 {
+	if f.store.tailMemory() > f.store.opts.TailBytes || f.store.waiting.Load() > 0 {
 		if err := f.store.flushTails(f.store.Logs()); err != nil {
 			return err
 		}
@@ -430,12 +431,16 @@ func (f *flusher) close() {
 	<-f.done
 }
 
+// tailMemory is what counts for the bound of the tails: their bytes, or half of the memory that these keep. A slab is free when the last of its batches has left, so
+// in a steady load every second byte of what is kept has gone already.
+func (s *Store) tailMemory() int64 { return max(s.tailBytes.Load(), s.slabs.tailBytes()/2) }
+
 // room waits while the memory tails hold more than twice their bound: the disk is slower than the producers.
 func (s *Store) room(bytes int) error {
 	if s.full.Load() {
 		return fmt.Errorf("%w: less than %d bytes are free below %s; delete topics or lower their retention, it goes on by itself", ErrDiskFull, s.minFree.Load(), s.opts.Dir)
 	}
-	if s.tailBytes.Load()+int64(bytes) <= tailSlack*s.opts.TailBytes {
+	if s.tailMemory()+int64(bytes) <= tailSlack*s.opts.TailBytes {
 		return nil
 	}
 	s.waiting.Add(1)
@@ -443,7 +448,7 @@ func (s *Store) room(bytes int) error {
 	s.flusher.signal()
 	s.space.L.Lock()
 	defer s.space.L.Unlock()
-	for s.tailBytes.Load() > 0 && s.tailBytes.Load()+int64(bytes) > tailSlack*s.opts.TailBytes {
+	for s.tailBytes.Load() > 0 && s.tailMemory()+int64(bytes) > tailSlack*s.opts.TailBytes {
 		if err := s.Err(); err != nil {
 			return err
 		}

@@ -77,6 +77,35 @@ type entry struct {
 	position int64
 	wal      uint64 // sequence of the write-ahead log file that has it, 0 before it is committed; guarded by mu
 	direct   bool   // it goes straight to its segment, and the write-ahead log only says so
+
+	slab *slab        // that the batch is in; nil when the collector has it
+	refs atomic.Int32 // of those who may look at the batch: the tail, the committer, readers
+}
+
+// hold keeps the batch's memory until drop. Who calls it knows that somebody else holds it.
+func (e *entry) hold() { e.refs.Add(1) }
+
+// drop ends hold.
+func (e *entry) drop() {
+	if n := e.refs.Add(-1); n == 0 {
+		e.slab.release()
+	} else if invariant.On {
+		invariant.Check(n > 0, "a batch was dropped more often than it was held")
+	}
+}
+
+func dropAll(list []*entry) {
+	for _, e := range list {
+		e.drop()
+	}
+}
+
+// leaveTail ends what the tail holds.
+func leaveTail(list []*entry) {
+	for _, e := range list {
+		e.slab.leaveTail()
+		e.drop()
+	}
 }
 
 func newLog(s *Store, id record.TopicID, topic string, partition int32, c LogConfig) *Log {
@@ -225,41 +254,57 @@ func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin Append
 	if err := l.store.room(len(batch)); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
-	out := Appended{LogAppendTime: -1}
+	logAppendTime := int64(-1)
 	if config.LogAppendTime && origin == FromClient {
-		out.LogAppendTime = now.UnixMilli()
-		batch.SetLogAppendTime(out.LogAppendTime)
+		logAppendTime = now.UnixMilli()
+		batch.SetLogAppendTime(logAppendTime)
 	}
-	kept := append(record.Batch(nil), batch...)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.errLocked(); err != nil {
-		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
-	}
-	duplicate, err := l.mu.producers.check(kept, origin, v, v != nil && l.mu.verifying[kept.ProducerID()] == v)
+	kept, in, err := l.store.slabs.keep(batch)
 	if err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
-	if duplicate != nil {
-		if p != nil && duplicate.lastOffset >= l.mu.committed {
-			l.store.committer.enqueue(queued{log: l, pending: p}) // behind the batch it repeats
-			p.add()
-		}
-		out.LogAppendTime = duplicate.timestamp // as Kafka, whatever message.timestamp.type says
-		out.BaseOffset, out.LastOffset, out.LogStart, out.Duplicate = duplicate.firstOffset(), duplicate.lastOffset, l.mu.start, true
-		return out, nil
+	out, err := l.appendKept(kept, in, epoch, origin, v, p)
+	if err != nil {
+		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
-	logAppendTime := out.LogAppendTime
-	out = l.enqueueLocked(kept, epoch, p)
-	out.LogAppendTime = logAppendTime
+	if !out.Duplicate {
+		out.LogAppendTime = logAppendTime
+	}
 	return out, nil
 }
 
+// appendKept queues a batch that was checked and copied to in, which goes back when the batch does not come into the log.
+func (l *Log) appendKept(kept record.Batch, in *slab, epoch record.LeaderEpoch, origin AppendOrigin, v *Verification, p *Pending) (Appended, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.errLocked(); err != nil {
+		in.unused()
+		return Appended{}, err
+	}
+	duplicate, err := l.mu.producers.check(kept, origin, v, v != nil && l.mu.verifying[kept.ProducerID()] == v)
+	if err != nil {
+		in.unused()
+		return Appended{}, err
+	}
+	if duplicate == nil {
+		return l.enqueueLocked(kept, in, epoch, p), nil
+	}
+	in.unused()
+	if p != nil && duplicate.lastOffset >= l.mu.committed {
+		l.store.committer.enqueue(queued{log: l, pending: p}) // behind the batch it repeats
+		p.add()
+	}
+	// The time is the batch's, as Kafka says, whatever message.timestamp.type is.
+	return Appended{BaseOffset: duplicate.firstOffset(), LastOffset: duplicate.lastOffset, LogAppendTime: duplicate.timestamp, LogStart: l.mu.start, Duplicate: true}, nil
+}
+
 // enqueueLocked gives a batch that may be appended its offsets, and queues it for the committer.
-func (l *Log) enqueueLocked(b record.Batch, epoch record.LeaderEpoch, p *Pending) Appended {
+func (l *Log) enqueueLocked(b record.Batch, in *slab, epoch record.LeaderEpoch, p *Pending) Appended {
 	b.SetBaseOffset(l.mu.end)
 	b.SetLeaderEpoch(epoch)
 	e := l.pushLocked(b)
+	e.slab = in
+	e.hold() // until the committer is done with it
 	if len(l.mu.verifying) > 0 && (b.IsTransactional() || b.IsControl()) {
 		delete(l.mu.verifying, b.ProducerID())
 	}
@@ -286,6 +331,7 @@ func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
 		invariant.Check(l.mu.committed <= l.mu.end, "%s: committed up to %d, the log ends at %d", l, l.mu.committed, l.mu.end)
 	}
 	e := &entry{batch: b, segment: active, position: active.addLocked(b), direct: len(b) >= directBytes}
+	e.hold() // until it leaves the tail
 	l.mu.end = b.NextOffset()
 	if ended, ok := l.mu.producers.apply(b); ok {
 		l.mu.unstable = append(l.mu.unstable, ended)

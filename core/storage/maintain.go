@@ -13,6 +13,7 @@ import (
 // error, after it has been at every log.
 func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 	s.checkRoom()
+	s.slabs.trim()
 	var first error
 	for _, l := range s.Logs() {
 		if err := l.sealDue(now); err != nil && first == nil && l.Err() == nil {

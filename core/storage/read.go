@@ -16,6 +16,7 @@ import (
 // be closed; what it was made of stays readable until then, whatever happens to the log. The zero value is an empty one.
 type Span struct {
 	memory [][]byte
+	held   []*entry // that memory is of
 	file   *openFile
 	at     int64
 	length int
@@ -112,8 +113,9 @@ func (s *Span) Memory() ([][]byte, bool) { return s.memory, s.file == nil }
 
 // Close releases the run. Idempotent.
 func (s *Span) Close() error {
-	f := s.file
-	s.file, s.memory, s.length = nil, nil, 0
+	f, held := s.file, s.held
+	s.file, s.memory, s.held, s.length = nil, nil, nil, 0
+	dropAll(held)
 	if f == nil {
 		return nil
 	}
@@ -185,6 +187,8 @@ func (l *Log) readTailLocked(offset record.Offset, maxBytes int, bound record.Of
 		if !fits || e.batch.BaseOffset() >= bound {
 			break
 		}
+		e.hold()
+		s.held = append(s.held, e)
 		s.memory = append(s.memory, e.batch)
 		s.length += len(e.batch)
 		s.upTo = e.batch.NextOffset()
@@ -352,7 +356,11 @@ func (l *Log) scanPart(offset, to record.Offset, fn func(record.Batch) error) (r
 	}
 	if offset >= l.mu.written {
 		tail := slices.Clone(l.mu.tail)
+		for _, e := range tail {
+			e.hold()
+		}
 		l.mu.Unlock()
+		defer dropAll(tail)
 		return scanTail(tail, offset, to, fn)
 	}
 	p := l.placeOfLocked(offset)

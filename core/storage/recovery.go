@@ -30,6 +30,7 @@ type Recovery struct {
 func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 	began := time.Now()
 	s := &Store{opts: opts.withDefaults(), space: sync.NewCond(new(sync.Mutex))}
+	s.slabs = newSlabs(s.opts.TailBytes)
 	s.mu.logs = map[logKey]*Log{}
 	s.files = newFileCache(s.opts.FS, s.opts.OpenFiles)
 	s.committer, s.flusher = newCommitter(s), newFlusher(s)

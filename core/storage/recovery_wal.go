@@ -168,7 +168,7 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 		l.damaged(fmt.Errorf("replay offset %d: %w", h.offset, err))
 		return r.setAside(l, h, batch)
 	}
-	if s.tailBytes.Load() > s.opts.TailBytes {
+	if s.tailMemory() > s.opts.TailBytes {
 		return s.flushTails(s.Logs())
 	}
 	return nil

@@ -39,7 +39,8 @@ type Store struct {
 	flusher   *flusher
 	files     *fileCache
 
-	tailBytes atomic.Int64
+	slabs     *slabs       // memory of the tails
+	tailBytes atomic.Int64 // of their batches
 	space     *sync.Cond   // tailBytes sank, or the store went offline
 	waiting   atomic.Int64 // appends that wait for space
 	failed    atomic.Pointer[offlineError]
@@ -162,9 +163,10 @@ func (l *Log) dropTail(err error) {
 	defer l.io.Unlock()
 	l.mu.Lock()
 	l.mu.err = err
-	bytes := l.mu.tailBytes
+	tail, bytes := l.mu.tail, l.mu.tailBytes
 	l.mu.tail, l.mu.tailBytes = nil, 0
 	l.mu.Unlock()
+	leaveTail(tail)
 	l.store.gaveBack(bytes)
 }
 
@@ -287,6 +289,14 @@ func (s *Store) close() error {
 	if errors.Is(err, ErrOffline) {
 		err = nil // it was told when it happened
 	}
+	for _, l := range s.Logs() {
+		l.mu.Lock()
+		left := l.mu.tail // of a log that is offline
+		l.mu.tail = nil
+		l.mu.Unlock()
+		leaveTail(left)
+	}
+	s.slabs.close()
 	return errors.Join(err, s.files.close(), s.wal.close())
 }
 

@@ -69,7 +69,7 @@ func (l *Log) AppendMarker(m record.Marker, transactionVersion int8, epoch recor
 	if err := l.mu.producers.checkMarker(m, transactionVersion); err != nil {
 		return Appended{}, fmt.Errorf("append a marker to %s: %w", l, err)
 	}
-	return l.enqueueLocked(b, epoch, p), nil
+	return l.enqueueLocked(b, nil, epoch, p), nil
 }
 
 // LastStable is the end of what read_committed consumers may read: the committed end, or where the first transaction begins that has no committed
