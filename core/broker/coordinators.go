@@ -52,9 +52,13 @@ func (x Coordinators) Close() error { return errors.Join(x.Transactions.Close(),
 // TxnOptions are the options of the transaction coordinator as the broker's configuration has them.
 func TxnOptions(c *meta.Controller, m *replica.Manager, log *slog.Logger) coordinator.TxnOptions {
 	image := c.Image()
+	partitions := int32(c.BrokerInt(image, "transaction.state.log.num.partitions"))
+	if t := image.Topic(txnTopic); t != nil { // ids are where they were put when it was made
+		partitions = int32(len(t.Partitions))
+	}
 	return coordinator.TxnOptions{
 		Logger:       log,
-		Partitions:   int32(c.BrokerInt(image, "transaction.state.log.num.partitions")),
+		Partitions:   partitions,
 		MaxTimeout:   brokerMillis(c, image, "transaction.max.timeout.ms"),
 		IDExpiration: brokerMillis(c, image, "transactional.id.expiration.ms"),
 		AbortEvery:   brokerMillis(c, image, "transaction.abort.timed.out.transaction.cleanup.interval.ms"),

@@ -239,3 +239,23 @@ func TestBatchesKeepTheirOrderWhileTheCoordinatorIsAsked(t *testing.T) {
 		p = s.end(5, p, true)
 	}
 }
+
+// TestTransactionsGoOnWhenTheirTopicIsDeleted is about an operator's mistake: what was known is lost, and all is made anew.
+func TestTransactionsGoOnWhenTheirTopicIsDeleted(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	opts := []kgo.Opt{kgo.TransactionalID("txn"), kgo.DefaultProduceTopic("t")}
+	first := r.client(t, opts...)
+	must(t, first.BeginTransaction())
+	must(t, first.ProduceSync(within(t), kgo.StringRecord("first")).FirstErr())
+	must(t, first.EndTransaction(within(t), kgo.TryCommit))
+	deleted, err := kadm.NewClient(r.client(t)).DeleteTopics(within(t), "__transaction_state")
+	must(t, err)
+	must(t, deleted["__transaction_state"].Err)
+	second := r.client(t, opts...)
+	must(t, second.BeginTransaction())
+	must(t, second.ProduceSync(within(t), kgo.StringRecord("second")).FirstErr())
+	must(t, second.EndTransaction(within(t), kgo.TryCommit))
+	if got := r.values(t, "t", 2, kgo.ReadCommitted()); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("read committed: %v", got)
+	}
+}

@@ -2,12 +2,15 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -309,6 +312,9 @@ func (t *Transactions) appendLocked(s *txnShard, list []txnEntry, level int16, t
 				}
 			}
 			then(err)
+			if errors.Is(err, storage.ErrRemoved) {
+				t.dropLocked(s)
+			}
 		})
 	}
 	batch, err := txnBatchOf(list, level, time.Now())
@@ -318,6 +324,21 @@ func (t *Transactions) appendLocked(s *txnShard, list []txnEntry, level int16, t
 	if err != nil {
 		done(err)
 	}
+}
+
+// dropLocked forgets a shard whose log somebody has removed with its topic. The next request makes both anew.
+func (t *Transactions) dropLocked(s *txnShard) {
+	maps.DeleteFunc(t.mu.shards, func(_ int32, other *txnShard) bool { return other == s })
+	maps.DeleteFunc(t.mu.ids, func(_ string, x *transaction) bool {
+		if x.shard != s {
+			return false
+		}
+		for _, p := range x.parked {
+			t.afterLocked(func() { p.done(wire.CoordinatorNotAvailable) })
+		}
+		x.parked = nil
+		return true
+	})
 }
 
 // later has fn called by applyLoop, with mu held.

@@ -66,6 +66,9 @@ func (t *Transactions) markedLocked(m marker, err error) {
 
 // finishLocked writes that a transaction is complete.
 func (t *Transactions) finishLocked(x *transaction) {
+	if t.mu.ids[x.id] != x { // its log is gone
+		return
+	}
 	v := x.value().completed(time.Now().UnixMilli())
 	t.writeLocked(x, txnDecision{write: &v, lastEpoch: x.lastEpoch}, func(code wire.Code, _ *txnValue) {
 		if code != wire.None {

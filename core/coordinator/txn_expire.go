@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -13,8 +12,7 @@ import (
 func (t *Transactions) abortOldLocked() {
 	defer t.mu.deadlines.after(t.opts.AbortEvery, t.abortOldLocked)
 	now := time.Now().UnixMilli()
-	for _, id := range slices.Sorted(maps.Keys(t.mu.ids)) {
-		x := t.mu.ids[id]
+	for id, x := range t.mu.ids {
 		if v := x.value(); v != nil && !x.pending && v.state == txnOngoing && v.startedMs+int64(v.timeoutMs) < now {
 			t.opts.Logger.Info("a transaction has taken too long and is aborted", "id", id, "producer", v.producerID, "epoch", v.epoch, "timeout_ms", v.timeoutMs)
 			t.afterLocked(func() { t.abortOld(id, v.producerID, v.epoch) })
@@ -44,8 +42,8 @@ func (t *Transactions) expireLocked() {
 	defer t.mu.deadlines.after(t.opts.ExpireEvery, t.expireLocked)
 	oldest := time.Now().Add(-t.opts.IDExpiration).UnixMilli()
 	gone := map[*txnShard][]*transaction{}
-	for _, id := range slices.Sorted(maps.Keys(t.mu.ids)) {
-		if x := t.mu.ids[id]; x.value() != nil && !x.busy() && x.value().state.idle() && x.value().updatedMs <= oldest {
+	for _, x := range t.mu.ids {
+		if x.value() != nil && !x.busy() && x.value().state.idle() && x.value().updatedMs <= oldest {
 			gone[x.shard] = append(gone[x.shard], x)
 		}
 	}
