@@ -15,8 +15,12 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/milldam/milldam/core/record"
 )
 
 // txnPartitions is the number of partitions of the topics of these tests.
@@ -243,6 +247,57 @@ func TestKafkaTransactionTools(t *testing.T) {
 	if got := readCommitted(t, n.kafka, "hanging"); len(got) != 0 {
 		t.Errorf("what was aborted is read: %q", got)
 	}
+
+	at := strconv.FormatInt(hangingTransaction(t, n.kafka, "hanging"), 10)
+	if out := transactions("find-hanging", "--broker-id", "1", "--max-transaction-timeout", "0"); !regexp.MustCompile(`hanging\s+0\s+12345\s`).MatchString(out) {
+		t.Errorf("find-hanging: %s", out)
+	}
+	transactions("abort", "--topic", "hanging", "--partition", "0", "--start-offset", at)
+	if got := readCommitted(t, n.kafka, "hanging"); len(got) != 0 {
+		t.Errorf("what was aborted is read: %q", got)
+	}
+}
+
+// hangingTransaction begins a transaction in partition 0 of a topic that no coordinator knows of, as producers could before brokers asked the coordinator, and returns
+// its first offset.
+func hangingTransaction(t testing.TB, broker, topic string) int64 {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.MaxVersions(kversion.V3_7_0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	off := "false"
+	_, err = kadm.NewClient(cl).AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "transaction.partition.verification.enable", Value: &off}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := record.NewBatchOptions()
+	o.ProducerID, o.ProducerEpoch, o.BaseSequence, o.Transactional = 12345, 0, 0, true
+	var b record.Builder
+	b.Reset(o)
+	b.Append(time.Now().Add(-time.Minute).UnixMilli(), nil, []byte("hangs"))
+	batch, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrProduceRequest()
+	req.TransactionID, req.Acks, req.TimeoutMillis = kmsg.StringPtr("nobody"), -1, 10_000
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic = topic
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Records = batch
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(t.Context(), cl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := resp.Topics[0].Partitions[0]
+	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+		t.Fatal(err)
+	}
+	return p.BaseOffset
 }
 
 // txnWriter writes transactions, each with one record in every partition, and remembers what came of them.
