@@ -9,7 +9,14 @@ import (
 // ConsumerGroupDescribe, versions 0 and 1 (KIP-848). 1 tells which protocol a member speaks (KIP-1099).
 func (s *Server) consumerGroupDescribe(cl *call, req *kmsg.ConsumerGroupDescribeRequest) {
 	if s.servesConsumerGroups() {
-		s.opts.Groups.DescribeConsumers(req, func(r *kmsg.ConsumerGroupDescribeResponse) { cl.reply(r) })
+		s.opts.Groups.DescribeConsumers(req, func(r *kmsg.ConsumerGroupDescribeResponse) {
+			for i := range r.Groups {
+				if req.IncludeAuthorizedOperations && r.Groups[i].ErrorCode == 0 {
+					r.Groups[i].AuthorizedOperations = groupOperations
+				}
+			}
+			cl.reply(r)
+		})
 		return
 	}
 	resp := kmsg.NewPtrConsumerGroupDescribeResponse()

@@ -68,7 +68,10 @@ func (g *Groups) Describe(req *kmsg.DescribeGroupsRequest, reply func(*kmsg.Desc
 		gr := g.mu.groups[name]
 		if gr == nil || !g.exists(gr) {
 			if out.State = string(dead); req.Version >= groupNotFoundVersion {
-				text := "group " + name + " is not known"
+				text := "Group " + name + " not found."
+				if g.mu.consumers[name] != nil {
+					text = "Group " + name + " is not a classic group."
+				}
 				out.ErrorCode, out.ErrorMessage = int16(wire.GroupIDNotFound), &text
 			}
 		} else {

@@ -137,9 +137,14 @@ func (g *Groups) fenceLate(c *consumer, id, why string) {
 		return
 	}
 	g.opts.Logger.Info("a member is removed", "group", c.name, "member", id, "why", why)
+	m := c.state().members[id]
 	x := g.change(c)
 	g.fence(x, id)
-	x.commit(func(wire.Code) {})
+	x.commit(func(code wire.Code) {
+		if code != wire.None && g.mu.consumers[c.name] == c && c.state().members[id] == m {
+			g.heardConsumer(c, m) // it is removed when that can be written
+		}
+	})
 }
 
 // newConsumer makes the living part of a consumer group.

@@ -31,7 +31,10 @@ func (g *Groups) DescribeConsumers(req *kmsg.ConsumerGroupDescribeRequest, reply
 	for _, name := range req.Groups {
 		out := kmsg.NewConsumerGroupDescribeResponseGroup()
 		out.Group, out.AuthorizedOperations = name, noOperations
-		_, code := g.enter(name)
+		code := wire.InvalidGroupID
+		if name != "" {
+			_, code = g.enter(name)
+		}
 		if out.ErrorCode = int16(code); code != wire.None {
 			r.Groups = append(r.Groups, out)
 			continue

@@ -118,7 +118,7 @@ func (g *Groups) consumerChange(s *shard, name string, create bool) (*change, *r
 	gr := g.mu.groups[name]
 	switch {
 	case !create:
-		return nil, refuse(wire.GroupIDNotFound, "Group %s not found.", name)
+		return nil, refuse(wire.GroupIDNotFound, "Consumer group %s not found.", name)
 	case gr == nil:
 		return g.change(g.newConsumer(name, s)), nil
 	case gr.state == dead:

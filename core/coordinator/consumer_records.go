@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"bytes"
-	"cmp"
 	"maps"
 	"slices"
 
@@ -260,9 +259,4 @@ func decodeNamed(kind int16, name string, f *flexible, there bool) fact {
 	r := &resolvedRegex{topics: f.strings(), version: f.int64(), at: f.int64()}
 	f.noKnownTags()
 	return regexFact{name, r}
-}
-
-// compareTopicPartition orders partitions.
-func compareTopicPartition(a, b topicPartition) int {
-	return cmp.Or(bytes.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
 }

@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -549,6 +551,10 @@ func TestDeleteOfConsumerGroups(t *testing.T) {
 	})
 }
 
+func compareTopicPartition(a, b topicPartition) int {
+	return cmp.Or(bytes.Compare(a.topic[:], b.topic[:]), cmp.Compare(a.partition, b.partition))
+}
+
 // renderConsumer is all that the records say of the group, as text.
 func renderConsumer(b *bench) string {
 	b.mu.Lock()
@@ -572,4 +578,22 @@ func renderConsumer(b *bench) string {
 		out += fmt.Sprintf("%v: %d\n", tp, st.owners[tp])
 	}
 	return out
+}
+
+func TestSilentConsumerIsRemovedOnceThatCanBeWritten(t *testing.T) {
+	consumerBubble(t, someTopics{"t": 2}, Options{}, func(t *testing.T, c *consumers) {
+		a := &modern{id: "a"}
+		c.settle(a)
+		c.log.failNext()
+		pass(46 * time.Second)
+		if g := c.describedConsumer(); len(g.Members) != 1 {
+			t.Fatalf("%+v", g)
+		}
+		pass(46 * time.Second)
+		for _, b := range []*bench{c.bench, c.rebuilt()} {
+			if members := len(b.mu.consumers[theGroup].state().members); members != 0 {
+				t.Errorf("%d members long after the only one died", members)
+			}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -88,7 +89,7 @@ func ask[Q, R any](send func(Q, func(*R)), req Q) *R {
 	return <-got
 }
 
-func (h *crashHistory) workload(g *Groups, steps int) error {
+func (h *crashHistory) workload(g *Groups, s *storage.Store, steps int) error {
 	for range steps {
 		var err error
 		switch dice := h.rng.IntN(100); {
@@ -100,8 +101,10 @@ func (h *crashHistory) workload(g *Groups, steps int) error {
 			err = h.endTxn(g)
 		case dice < 85:
 			err = h.beat(g, h.members[h.rng.IntN(len(h.members))])
-		default:
+		case dice < 93:
 			err = h.rebalance(g)
+		default:
+			err = s.Maintain(h.t.Context(), time.Now().Add(time.Hour)) // compaction among others
 		}
 		if err != nil {
 			return err
@@ -324,6 +327,7 @@ func crashedOnce(t *testing.T, n int) (finished bool) {
 func (h *crashHistory) life(fs vfs.FS) (err error) {
 	config := storage.DefaultLogConfig()
 	config.CleanupDelete, config.CleanupCompact, config.MinCleanableRatio, config.SegmentBytes, config.Retention = false, true, 0, 4<<10, -1
+	config.DeleteRetention = time.Minute // less than Maintain is ahead: tombstones and markers go
 	id := record.TopicID{9}
 	s, _, err := storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3,
 		Topic: func(of record.TopicID) (string, storage.LogConfig, bool) {
@@ -346,7 +350,7 @@ func (h *crashHistory) life(fs vfs.FS) (err error) {
 		return err
 	}
 	h.check(g)
-	return h.workload(g, stepsPerCrash)
+	return h.workload(g, s, stepsPerCrash)
 }
 
 // TestGroupsSurviveACrashAtEveryOperation cuts the file system at every operation of a life, and the survivors at random ones: no committed offset goes
