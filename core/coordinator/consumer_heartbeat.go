@@ -44,7 +44,7 @@ func (g *Groups) ConsumerHeartbeat(client Client, req *kmsg.ConsumerGroupHeartbe
 		return
 	}
 	defer g.mu.Unlock()
-	x, why := g.consumerChange(s, req.Group, req.MemberEpoch == joinEpoch)
+	x, why := g.consumerChange(s, req.Group, req.MemberEpoch)
 	if why != nil {
 		reply(refusedHeartbeat(why))
 		return
@@ -110,14 +110,18 @@ func (g *Groups) checkHeartbeat(req *kmsg.ConsumerGroupHeartbeatRequest) *refusa
 	return nil
 }
 
-// consumerChange finds the group, or with create makes it, out of one of the classic type if there is one and it may be.
-func (g *Groups) consumerChange(s *shard, name string, create bool) (*change, *refusal) {
+// consumerChange finds the group, or when a member joins makes it, out of one of the classic type if there is one and it may be.
+func (g *Groups) consumerChange(s *shard, name string, epoch int32) (*change, *refusal) {
 	if c := g.mu.consumers[name]; c != nil {
 		return g.change(c), nil
 	}
 	gr := g.mu.groups[name]
 	switch {
-	case !create:
+	case epoch != joinEpoch && gr != nil:
+		return nil, refuse(wire.GroupIDNotFound, "Group %s is not a consumer group.", name)
+	case epoch < 0:
+		return nil, refuse(wire.GroupIDNotFound, "Group %s not found.", name)
+	case epoch > 0:
 		return nil, refuse(wire.GroupIDNotFound, "Consumer group %s not found.", name)
 	case gr == nil:
 		return g.change(g.newConsumer(name, s)), nil
@@ -260,7 +264,7 @@ func (g *Groups) staticMemberFor(x *change, r memberRequest) (*consumerMember, *
 	case !r.join:
 		return nil, refuse(wire.FencedInstanceID, "Static member %s with instance id %s was fenced by member %s.", r.id, *r.instance, old.id)
 	case !r.classic && old.classic == nil && old.epoch != leftStatic:
-		return nil, refuse(wire.UnreleasedInstanceID, "Static member %s with instance id %s cannot join the group because the instance id is owned by member %s.",
+		return nil, refuse(wire.UnreleasedInstanceID, "Static member %s with instance id %s cannot join the group because the instance id is owned by %s member.",
 			r.id, *r.instance, old.id)
 	}
 	return x.replace(old, r), nil
