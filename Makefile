@@ -13,6 +13,8 @@ PLAIN_PKGS := . ./cmd/... ./connectors/... ./examples/... ./pipelines/... ./runt
 MINUTES ?=
 FUZZTIME ?= $(if $(MINUTES),$(MINUTES)m,30s)
 ONCE ?=
+SEED ?= 1
+CALLS ?= 6000
 RECOVERY_MB ?= 10240
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -58,10 +60,13 @@ e2e-short: build
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -v -short $(E2E)
 
 e2e: build setup ## every client and server, and the demo under SIGKILL
-	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 60m -v $(E2E)
+	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 120m -v $(E2E)
 
 recovery: build ## kill -9 with RECOVERY_MB=10240 megabytes of log in 1,000 partitions, and how long it and plain starts take
 	MILLDAM_BIN=$(abspath $(BIN)) RECOVERY_MB=$(RECOVERY_MB) $(GO) test -count=1 -timeout 60m -v -run 'TestRecoveryUnderLoad|TestStartTimes' $(E2E)
+
+differential: build setup ## ask Apache Kafka and Milldam the same CALLS=n things from SEED=n, and compare the answers
+	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 60m -v -run '^TestDifferential$$' $(E2E) -differential.seed $(SEED) -differential.calls $(CALLS)
 
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
 	$(GO) run ./.ci/bench

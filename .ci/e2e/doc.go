@@ -6,4 +6,7 @@
 // A client is anything that can produce, consume, join a group and look up offsets by time: franz-go (this test binary, started
 // again), kcat, Apache Kafka's tools, and the Python scripts in testdata, all with one command line, so that one set of tests
 // runs with each of them.
+//
+// Other projects' own suites run as they come, and testdata/skips.txt names each of their tests that cannot run here, with the reason. Apache Kafka's
+// tools run against a node and against Apache Kafka, and TestDifferential asks both the same calls; what differs stands in docs/reference/protocol.md.
 package e2e

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// startKafka starts Apache Kafka, and ends it and deletes its data after the test.
-func startKafka(t *testing.T) (broker string) {
+// startKafka starts Apache Kafka with broker configs "key=value", and ends it and deletes its data after the test.
+func startKafka(t *testing.T, settings ...string) (broker string) {
 	t.Helper()
 	need(t, "java")
 	need(t, "mvn")
 	script := peer(t, "kafka/kafka.sh")
 	kafka := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(script, args...)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("KAFKA_INSTANCE=e2e-%d", os.Getpid()), "KAFKA_HEAP=512m")
+		cmd.Env = append(os.Environ(), fmt.Sprintf("KAFKA_INSTANCE=e2e-%d", os.Getpid()), "KAFKA_HEAP=512m", "KAFKA_SET="+strings.Join(settings, "\n"))
 		return cmd
 	}
 	t.Cleanup(func() { run(t, time.Minute, "", kafka("wipe")) })

@@ -97,6 +97,25 @@ func startDev(t testing.TB, dir string, env []string, args ...string) *node {
 	return n
 }
 
+// startServer starts `milldam server` on free ports with broker configs "key=value", as startDev does.
+func startServer(t testing.TB, settings ...string) *node {
+	t.Helper()
+	dir, config := t.TempDir(), filepath.Join(t.TempDir(), "milldam.yaml")
+	var text strings.Builder
+	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\" }\nkafka:\n", dir)
+	for _, s := range settings {
+		key, value, _ := strings.Cut(s, "=")
+		fmt.Fprintf(&text, "  %s: %s\n", key, value)
+	}
+	if err := os.WriteFile(config, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: dir, args: []string{"server", "-c", config}}
+	n.start()
+	t.Cleanup(n.kill)
+	return n
+}
+
 func (n *node) start() {
 	n.t.Helper()
 	n.launch()
