@@ -231,6 +231,41 @@ func (s *txnScript) deleteRecords() {
 	s.say("  DeleteRecords v2 (%s): %s %d", s.topic, codeName(p.ErrorCode), p.LowWatermark)
 }
 
+func (s *txnScript) list(version int16, states []string, producer, duration int64, pattern string) {
+	s.t.Helper()
+	req := kmsg.NewPtrListTransactionsRequest()
+	req.StateFilters, req.ProducerIDFilters, req.DurationFilterMillis, req.TransactionalIDPattern = states, []int64{producer}, duration, &pattern
+	r := s.request(version, req).(*kmsg.ListTransactionsResponse)
+	s.say("  ListTransactions v%d (%v, %s, %d ms, %q): %s, unknown states %v", version, states, s.pid(producer), duration, strings.ReplaceAll(pattern, s.id, "ID"), codeName(r.ErrorCode), r.UnknownStateFilters)
+	for _, x := range r.TransactionStates {
+		s.say("    %v %s %s", x.TransactionalID == s.id, s.pid(x.ProducerID), x.TransactionState)
+	}
+}
+
+func (s *txnScript) describe(ids ...string) {
+	s.t.Helper()
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = ids
+	for _, x := range s.request(0, req).(*kmsg.DescribeTransactionsResponse).TransactionStates {
+		if x.ErrorCode != 0 {
+			s.say("  described: %s %q", codeName(x.ErrorCode), x.State)
+			continue
+		}
+		s.say("  described: %s %q, %s %d, %d ms, started %v, %d topics", codeName(x.ErrorCode), x.State, s.pid(x.ProducerID), x.ProducerEpoch, x.TimeoutMillis, x.StartTimestamp > 0, len(x.Topics))
+	}
+}
+
+func (s *txnScript) coordinatorOf(version int16, key string) {
+	s.t.Helper()
+	req := kmsg.NewPtrFindCoordinatorRequest()
+	req.CoordinatorType, req.CoordinatorKey, req.CoordinatorKeys = 1, key, []string{key}
+	r := s.request(version, req).(*kmsg.FindCoordinatorResponse)
+	s.say("  FindCoordinator v%d (%q): %s, node %v", version, key, codeName(r.ErrorCode), r.NodeID > 0)
+	for _, c := range r.Coordinators {
+		s.say("    %q: %s, node %v", c.Key, codeName(c.ErrorCode), c.NodeID > 0)
+	}
+}
+
 // settle waits until the transaction's end is told everywhere, and says its state.
 func (s *txnScript) settle() {
 	s.t.Helper()
@@ -546,6 +581,32 @@ func (s *txnScript) play() {
 	s.produceRaw(12, "of a client", nil, batch(nobody, -1, false))
 
 	s.deleteRecords()
+
+	s.chapter("Looking")
+	s.createTopic()
+	p = s.init(5, nobody, 60_000)
+	s.produce(12, p)
+	mine := s.id
+	<-time.After(5 * time.Millisecond) // so that it has gone on for longer than 0 ms
+	for version := range int16(3) {
+		s.list(version, []string{"Ongoing"}, p.id, -1, mine)
+		s.list(version, []string{"Ongoing", "Odd", "ongoing"}, p.id, -1, mine)
+		s.list(version, []string{"Empty"}, p.id, -1, mine)
+		s.list(version, nil, stranger, -1, mine)
+		s.list(version, nil, p.id, 3_600_000, mine)
+		s.list(version, nil, p.id, 0, mine)
+		s.list(version, nil, p.id, -5, mine)
+		s.list(version, nil, p.id, -1, "("+mine)
+		s.list(version, nil, p.id, -1, ".*"+mine[len(mine)-4:])
+		s.list(version, nil, p.id, -1, mine[:4])
+		s.list(version, nil, p.id, -1, "")
+	}
+	s.describe("", "not there", mine)
+	for _, key := range []string{"", "any"} {
+		for version := range int16(7) {
+			s.coordinatorOf(version, key)
+		}
+	}
 
 	s.chapter("Fencing with version 1")
 	s.createTopic()
