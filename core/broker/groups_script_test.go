@@ -24,7 +24,7 @@ func TestGroupsAnswerAsKafka(t *testing.T) {
 		for _, part := range []struct {
 			title string
 			play  func()
-		}{{"heartbeats that are refused", g.playRefused}, {"reconciliation", g.playReconciliation}, {"commits", g.playCommits}, {"static members", g.playStatic},
+		}{{"heartbeats that are refused", g.playRefused}, {"reconciliation", g.playReconciliation}, {"commits", g.playCommits}, {"static members", g.playStatic}, {"the classic protocol", g.playClassic}, {"static members of the classic protocol", g.playClassicStatic},
 			{"from classic to consumer and back", g.playMigration}, {"groups that are not there", g.playUnknown}} {
 			g.chapter(part.title)
 			g.group = g.id
@@ -152,19 +152,31 @@ func (s *groupScript) fetch(what string, member *string, epoch int32) {
 
 func (s *groupScript) join(what, member string, protocolType string, metadata []byte) *kmsg.JoinGroupResponse {
 	s.t.Helper()
+	return s.joinAs(what, member, 9, func(r *kmsg.JoinGroupRequest) {
+		r.ProtocolType, r.Protocols[0].Metadata = protocolType, metadata
+	})
+}
+
+// joinAs sends a JoinGroup of a consumer, which change makes what it is to be.
+func (s *groupScript) joinAs(what, member string, version int16, change func(*kmsg.JoinGroupRequest)) *kmsg.JoinGroupResponse {
+	s.t.Helper()
 	r := kmsg.NewPtrJoinGroupRequest()
-	r.Group, r.MemberID, r.ProtocolType, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = s.group, member, protocolType, 10_000, 10_000
+	r.Group, r.MemberID, r.ProtocolType, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis = s.group, member, "consumer", 10_000, 10_000
 	protocol := kmsg.NewJoinGroupRequestProtocol()
-	protocol.Name, protocol.Metadata = "range", metadata
+	protocol.Name, protocol.Metadata = "range", subscription(s.topic)
 	r.Protocols = append(r.Protocols, protocol)
-	resp := s.request(9, r).(*kmsg.JoinGroupResponse)
+	if change != nil {
+		change(r)
+	}
+	resp := s.request(version, r).(*kmsg.JoinGroupResponse)
 	text := func(p *string) string {
 		if p == nil {
 			return "null"
 		}
 		return *p
 	}
-	s.say("  JoinGroup, %s: %s, generation %d, protocol %s %s, %d members", what, codeName(resp.ErrorCode), resp.Generation, text(resp.ProtocolType), text(resp.Protocol), len(resp.Members))
+	s.say("  JoinGroup, %s: %s, generation %d, protocol %s %s, %d members, leads %v, skip %v", what, codeName(resp.ErrorCode), resp.Generation, text(resp.ProtocolType),
+		text(resp.Protocol), len(resp.Members), resp.LeaderID == resp.MemberID && resp.MemberID != "", resp.SkipAssignment)
 	return resp
 }
 
@@ -339,6 +351,80 @@ func (s *groupScript) playStatic() {
 	s.heartbeat("its former self", "s1", first.MemberEpoch, instance("i"))
 	s.describe()
 	s.leave("the instance, by a tool", "", kmsg.StringPtr("i"))
+	s.describe()
+}
+
+func (s *groupScript) playClassic() {
+	type request = kmsg.JoinGroupRequest
+	rangeProtocol := kmsg.StringPtr("range")
+	s.joinAs("too short a session", "", 9, func(r *request) { r.SessionTimeoutMillis = 5999 })
+	s.joinAs("too long a session", "", 9, func(r *request) { r.SessionTimeoutMillis = 1_800_001 })
+	s.joinAs("without protocols", "", 9, func(r *request) { r.Protocols = nil })
+	id := s.joinAs("without an id", "", 9, nil).MemberID
+	s.describe()
+	s.classicHeartbeat("before it joined", id, 0)
+	j := s.joinAs("with it", id, 9, nil)
+	s.describe()
+	s.classicHeartbeat("before it has an assignment", id, j.Generation)
+	s.commit("the member, before it has an assignment", id, j.Generation, 8)
+	s.joinAs("again, the same", id, 9, nil)
+	s.joinAs("of another type", id, 9, func(r *request) { r.ProtocolType = "connect" })
+	s.joinAs("of a newcomer with another protocol", "", 9, func(r *request) { r.Protocols[0].Name = "other" })
+	s.joinAs("of an id nobody knows", "who", 9, nil)
+	s.sync("of another protocol", id, j.Generation, kmsg.StringPtr("other"), nil)
+	s.sync("of another generation", id, j.Generation+1, rangeProtocol, nil)
+	s.sync("of somebody", "who", j.Generation, rangeProtocol, nil)
+	a := kmsg.ConsumerMemberAssignment{Version: 3, Topics: []kmsg.ConsumerMemberAssignmentTopic{{Topic: s.topic, Partitions: []int32{0, 1, 2}}}}
+	s.sync("of the leader", id, j.Generation, rangeProtocol, a.AppendTo(nil))
+	s.sync("again", id, j.Generation, rangeProtocol, nil)
+	s.describe()
+	s.classicHeartbeat("stable", id, j.Generation)
+	s.classicHeartbeat("of an older generation", id, j.Generation-1)
+	s.classicHeartbeat("of a newer generation", id, j.Generation+1)
+	s.classicHeartbeat("of somebody", "who", j.Generation)
+	for _, version := range []int16{2, 8, 9} {
+		s.commit("the member", id, j.Generation, version)
+		s.commit("the member, of an older generation", id, j.Generation-1, version)
+		s.commit("the member, without a generation", id, -1, version)
+		s.commit("a tool", "", -1, version)
+		s.commit("somebody", "who", j.Generation, version)
+	}
+	s.fetch("the member", &id, j.Generation)
+	s.fetch("the member, stale", &id, j.Generation+1)
+	s.delete()
+	s.joinAs("of the leader, stable", id, 9, nil)
+	s.leave("somebody", "who", nil)
+	s.leave("the member, by an instance", "", kmsg.StringPtr("i"))
+	s.leave("the member", id, nil)
+	s.leave("the member again", id, nil)
+	s.describe()
+	s.commit("a tool, nobody being there", "", -1, 8)
+	s.commit("the member that left", id, -1, 8)
+	s.commit("the member that left", id, j.Generation, 8)
+	old := s.joinAs("of an old client", "", 1, nil)
+	s.describe()
+	s.leave("it", old.MemberID, nil)
+	s.deleteOffset("a topic that nobody reads", s.topic, 0)
+	s.delete()
+	s.describe()
+}
+
+func (s *groupScript) playClassicStatic() {
+	rangeProtocol := kmsg.StringPtr("range")
+	static := func(r *kmsg.JoinGroupRequest) { r.InstanceID = kmsg.StringPtr("i") }
+	first := s.joinAs("of an instance", "", 9, static)
+	a := kmsg.ConsumerMemberAssignment{Version: 3, Topics: []kmsg.ConsumerMemberAssignmentTopic{{Topic: s.topic, Partitions: []int32{0}}}}
+	s.sync("of the leader", first.MemberID, first.Generation, rangeProtocol, a.AppendTo(nil))
+	second := s.joinAs("of the same instance", "", 9, static)
+	s.joinAs("of its former self", first.MemberID, 9, static)
+	s.classicHeartbeat("of its former self, which does not name its instance", first.MemberID, first.Generation)
+	s.sync("of the new one, which does not name its instance", second.MemberID, second.Generation, rangeProtocol, nil)
+	s.describe()
+	s.joinAs("of an old client, of the same instance", "", 5, static)
+	s.joinAs("of an instance and an id nobody knows", "who", 9, func(r *kmsg.JoinGroupRequest) { r.InstanceID = kmsg.StringPtr("other") })
+	s.leave("an instance nobody knows", "", kmsg.StringPtr("other"))
+	s.leave("the instance, by its former self", first.MemberID, kmsg.StringPtr("i"))
+	s.leave("the instance", "", kmsg.StringPtr("i"))
 	s.describe()
 }
 

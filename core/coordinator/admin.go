@@ -48,7 +48,7 @@ func (g *Groups) List(req *kmsg.ListGroupsRequest, reply func(*kmsg.ListGroupsRe
 
 // exists tells whether anything is known of a classic group but its name.
 func (g *Groups) exists(gr *group) bool {
-	return len(gr.members) > 0 || gr.generation > 0 || gr.shard.groups[gr.name] != nil
+	return len(gr.members) > 0 || len(gr.pending) > 0 || gr.generation > 0 || gr.shard.groups[gr.name] != nil
 }
 
 // groupNotFoundVersion is the DescribeGroups version from which an unknown group is an error, and not a dead one.
