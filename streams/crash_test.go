@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // crashing counts by another key, so that state, repartition and windows are all in play.
@@ -197,5 +199,63 @@ func TestAReaderAloneRestarted(t *testing.T) {
 	}
 	if got := s.Read("final"); len(got) != 2 {
 		t.Errorf("got %d windows, want 2", len(got))
+	}
+}
+
+// TestNoWindowClosesBeforeTheTablesAreRead has a task that restored a window, and whose table comes late: what the window's end sends is
+// joined with it.
+func TestNoWindowClosesBeforeTheTablesAreRead(t *testing.T) {
+	top := NewTopology()
+	countInto(top, top.Stream("in", String, String).IdleAfter(time.Second), "table", "out", false)
+	if err := top.Build(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := top.plan("app", map[string]int32{"in": 1, "table": 1, "out": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	restored := newTask(p, taskID{0, 0}, environment{metrics: &Metrics{}, now: func() time.Time { return now }, sleep: sleep})
+	step := func(after time.Duration) (sent int) {
+		t.Helper()
+		now = now.Add(after)
+		for did := true; did; {
+			if did, err = restored.step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, in := range restored.uncertified() {
+				in.certified, did = true, true
+			}
+		}
+		return len(restored.produced())
+	}
+	ends := map[string]int64{"in": 5, "table": 1}
+	for _, in := range restored.inputs {
+		var committed *mark
+		if in.source.Topic == "in" {
+			committed = &mark{offset: 5}
+		}
+		if err := restored.resume(in, committed, 0, ends[in.source.Topic]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	window := &kgo.Record{Key: append(make([]byte, 8), "k"...), Value: []byte{0, 0, 0, 0, 0, 0, 0, 5}, Timestamp: time.UnixMilli(7)}
+	if err := restored.restoreStore(restored.stores[0], []*kgo.Record{window}); err != nil {
+		t.Fatal(err)
+	}
+	restored.restored()
+	if n := step(time.Minute); n != 0 {
+		t.Fatalf("%d records were sent before the table was read", n)
+	}
+	for _, in := range restored.inputs {
+		if in.isTable() {
+			in.add([]*kgo.Record{{Key: []byte("k"), Value: []byte("friend")}}, 1)
+		}
+	}
+	if n := step(0); n != 0 {
+		t.Errorf("%d records were sent before the input was idle for a second", n)
+	}
+	if n := step(time.Second); n != 1 {
+		t.Errorf("%d records were sent when the window closed, want 1", n)
 	}
 }

@@ -125,14 +125,14 @@ func (c *cluster) through(g *gate) *cluster {
 	return &gated
 }
 
-// untimed counts windows that only records close, so that it makes no difference how long something takes.
+// untimed counts windows that only records of all partitions close, so that it makes no difference how long something takes.
 func untimed(in, table, out string) *Topology {
 	top := NewTopology()
-	countInto(top, top.Stream(in, String, String), table, out, true)
+	countInto(top, top.Stream(in, String, String).IdleAfter(time.Hour), table, out, true)
 	return top
 }
 
-// closing are records behind the windows of counted, for all keys.
+// closing are records behind the windows of counted, for all keys and so in all partitions.
 func closing() []*kgo.Record {
 	records := friends()
 	for _, r := range records {
@@ -212,6 +212,32 @@ func TestACutAtAnyRequestChangesNothing(t *testing.T) {
 	w := c.start(untimed(in, table, out), Options{InstanceID: "one", Delivery: ExactlyOnce})
 	c.eventually("all windows", func() bool { return len(c.results(out)) >= len(want) && c.caughtUp(w) })
 	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	exact(t, c.results(out), want)
+}
+
+// TestTasksThatMoveChangeNothing lets workers join and leave while there is work.
+func TestTasksThatMoveChangeNothing(t *testing.T) {
+	c := newCluster(t)
+	c.needsTransactions()
+	in, table, out := c.topic("in", 4), c.topic("table", 4), c.topic("out", 4)
+	c.produce(table, friends()...)
+	records, want := counted(20_000)
+	o := Options{Delivery: ExactlyOnce}
+	first := c.start(untimed(in, table, out), o)
+	c.produce(in, records[:5000]...)
+	c.eventually("some records", func() bool { return first.Metrics().RecordsIn.Load() > 100 })
+	second := c.start(untimed(in, table, out), o)
+	c.produce(in, records[5000:10_000]...)
+	c.eventually("a fair division", func() bool { return first.Status().Tasks == 4 && second.Status().Tasks == 4 })
+	c.produce(in, records[10_000:15_000]...)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.produce(in, append(records[15_000:], closing()...)...)
+	c.eventually("all windows", func() bool { return len(c.results(out)) >= len(want) && second.Status().Tasks == 8 && c.caughtUp(second) })
+	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
 	exact(t, c.results(out), want)

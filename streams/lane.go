@@ -107,6 +107,11 @@ func (l *lane) run() {
 }
 
 func (l *lane) loop(ctx context.Context) error {
+	if l.txn != nil {
+		if err := l.txn.takeOver(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		l.takeInbox()
 		if l.failed != nil {

@@ -49,6 +49,9 @@ type member struct {
 	kill   context.CancelFunc
 	ended  chan struct{} // closed when the lanes are to drain
 	lanes  []*lane
+	// takingOver is the number of lanes that have not ended the transactions of their predecessors yet, and tookOver is closed when it is 0.
+	takingOver atomic.Int32
+	tookOver   chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -62,7 +65,8 @@ type member struct {
 const drainTimeout = 4 * time.Second
 
 func newMember(w *Worker, p *plan) (*member, error) {
-	m := &member{w: w, plan: p, ended: make(chan struct{})}
+	m := &member{w: w, plan: p, ended: make(chan struct{}), tookOver: make(chan struct{})}
+	m.takingOver.Store(int32(w.options.Lanes))
 	m.mu.routes, m.mu.tasks = map[Source]*route{}, map[taskID]*lane{}
 	m.hard, m.kill = context.WithCancel(w.hard)
 	for i := range w.options.Lanes {

@@ -24,6 +24,10 @@ const (
 // start makes tasks, restores their stores, and sets where they go on. Records that come meanwhile wait in the inbox.
 func (l *lane) start(ids []taskID) {
 	ctx := l.m.hard
+	if _, err := l.commit(ctx); err != nil { // the start may take longer than a transaction may be open
+		l.failed = err
+		return
+	}
 	slices.SortFunc(ids, func(a, b taskID) int {
 		if a.sub != b.sub {
 			return a.sub - b.sub
@@ -90,11 +94,6 @@ func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
 	}
 	asked, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if l.txn != nil {
-		if err := l.txn.init(asked); err != nil {
-			return nil, err
-		}
-	}
 	committed, err := l.w.committedOffsets(asked, tasks)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ type task struct {
 
 	idle, free []bool // of each clock input, now
 	wall       int64  // the wall clock of this step, in milliseconds
-	ready      int64  // the wall clock at the start, or at the end of the restore
+	ready      int64  // the wall clock at the start, or at the end of the restore, that of the tables included
 	dirty      bool   // there is something to commit
 	heard      bool   // a writer told its time since the last refresh
 }
@@ -201,9 +201,14 @@ func (t *task) step(ctx context.Context) (bool, error) {
 	return true, t.passTime(ctx)
 }
 
-// passTime lets operators notice that an input became idle, or that a writer told its time.
+// passTime lets operators notice that an input became idle, or that a writer told its time. Not before the tables are read: a window that
+// closed then would be joined with nothing.
 func (t *task) passTime(ctx context.Context) error {
 	t.wall = t.now().UnixMilli()
+	if slices.ContainsFunc(t.inputs, (*input).restoring) {
+		t.ready = t.wall
+		return nil
+	}
 	if !t.refresh() && !t.heard {
 		return nil
 	}

@@ -29,7 +29,7 @@ const (
 // transaction is the producer of a lane, and its transaction: begun with the first record after a commit, it holds outputs, changes of state
 // and, at its end, offsets. It is used by the lane's goroutine.
 //
-// Its id is that of the application, the worker and the lane: a worker that comes again under its name fences the one before (see init). A
+// Its id is that of the application, the worker and the lane: a worker that comes again under its name fences the one before (see takeOver). A
 // worker that was only thought dead has other ids than those that took its tasks over; the group refuses its offsets, because they come
 // with the generation in which it was a member, and so its transactions cannot be committed (KIP-447).
 type transaction struct {
@@ -37,8 +37,7 @@ type transaction struct {
 	client *kgo.Client
 	id     string
 	open   bool
-	bytes  int  // written in it
-	ready  bool // init was done
+	bytes  int // written in it
 	// implicit is that each transaction has an epoch of its own (KIP-890), so that the broker can add the group to it when it gets the
 	// offsets. Without, offsets that are not announced could be taken for those of the transaction before, whose end is not written yet.
 	implicit bool
@@ -73,16 +72,33 @@ func newTransaction(l *lane, number int) (*transaction, error) {
 	return t, err
 }
 
-// init makes the producer the only one of its name: a transaction that one before left open is aborted, one that is being committed is so
-// when init returns. What is committed can be read only after that.
-func (t *transaction) init(ctx context.Context) error {
-	if t.ready {
-		return nil
+// takeOver makes the producer the only one of its name: a transaction that one before left open is aborted, one that is being committed is
+// so after that. It returns when all lanes have done so: the tasks of this one may have been those of another, and what is committed of
+// them can be read only then.
+func (t *transaction) takeOver(ctx context.Context) error {
+	m := t.lane.m
+	for wait := startBackoff; ; wait = min(2*wait, startBackoffMax) {
+		_, _, err := t.client.ProducerID(ctx)
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("start the transactional producer %s: %w", t.id, err)
+		if isLasting(err) {
+			return err
+		}
+		t.lane.w.options.Logger.Warn("start", "application", t.lane.w.options.ApplicationID, "error", err)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
 	}
-	if _, _, err := t.client.ProducerID(ctx); err != nil {
-		return fmt.Errorf("start the transactional producer %s: %w", t.id, err)
+	if m.takingOver.Add(-1) == 0 {
+		close(m.tookOver)
 	}
-	t.ready = true
+	select {
+	case <-m.tookOver:
+	case <-m.ended:
+	case <-ctx.Done():
+	}
 	return nil
 }
 
