@@ -430,7 +430,7 @@ func TestAKilledBankKeepsTheBalances(t *testing.T) {
 	c := newCluster(t)
 	c.needsTransactions()
 	in, out := c.topic("in", 3), c.topic("out", 3)
-	messages, amounts := transfers(6000)
+	messages, amounts := transfers(3000)
 	produce := func(from, to int) {
 		var records []*kgo.Record
 		for _, m := range messages[from:to] {
@@ -439,7 +439,7 @@ func TestAKilledBankKeepsTheBalances(t *testing.T) {
 		c.produce(in, records...)
 	}
 	for i := range 4 {
-		produce(i*1000, (i+1)*1000)
+		produce(i*500, (i+1)*500)
 		g := &gate{}
 		w := c.through(g).start(bank(in, out), Options{InstanceID: "bank", Delivery: ExactlyOnce})
 		c.eventually("some records", func() bool { return w.Metrics().RecordsOut.Load() > 300 })
@@ -450,7 +450,7 @@ func TestAKilledBankKeepsTheBalances(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	produce(4000, 6000)
+	produce(2000, 3000)
 	w := c.start(bank(in, out), Options{InstanceID: "bank", Delivery: ExactlyOnce})
 	c.eventually("all transfers", func() bool { return len(c.read(out)) >= 2*len(messages) && c.caughtUp(w) })
 	if err := w.Close(); err != nil {

@@ -61,7 +61,7 @@ func (c *cluster) produce(topic string, records ...*kgo.Record) {
 // read returns the committed records that topic has now.
 func (c *cluster) read(topic string) []*kgo.Record {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ends, err := c.admin.ListEndOffsets(ctx, topic)
 	if err != nil {
@@ -100,10 +100,13 @@ func (c *cluster) read(topic string) []*kgo.Record {
 	return records
 }
 
+// patience is how long anything may take on a machine that has much else to do.
+const patience = 2 * time.Minute
+
 // eventually waits until done returns true.
 func (c *cluster) eventually(what string, done func() bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for !done() {
 		if sleep(ctx, 20*time.Millisecond) != nil {

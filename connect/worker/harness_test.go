@@ -55,9 +55,12 @@ func newCluster(t testing.TB) *cluster {
 	return c
 }
 
+// patience is how long anything may take on a machine that has much else to do.
+const patience = 2 * time.Minute
+
 // within bounds what a test waits for.
 func (c *cluster) within() context.Context {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	c.t.Cleanup(cancel)
 	return ctx
 }
@@ -137,7 +140,7 @@ func (c *cluster) read(topic string) []*kgo.Record {
 // eventually waits until ok is true.
 func (c *cluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -145,7 +148,7 @@ func (c *cluster) eventually(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			c.t.Fatalf("not within 30 s: %s", what)
+			c.t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }
@@ -175,7 +178,7 @@ func (r *run) wait(t testing.TB) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the task does not end")
 		return nil
 	}
