@@ -59,7 +59,7 @@ func (l *lane) commit(ctx context.Context) (bool, error) {
 		}
 	}
 	if len(dirty) == 0 {
-		return true, nil
+		return true, l.purge(ctx)
 	}
 	committed, err := l.commitTasks(ctx, dirty)
 	if err != nil || !committed {
