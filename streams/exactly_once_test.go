@@ -236,7 +236,9 @@ func TestTasksThatMoveChangeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.produce(in, append(records[15_000:], closing()...)...)
-	c.eventually("all windows", func() bool { return len(c.results(out)) >= len(want) && second.Status().Tasks == 8 && c.caughtUp(second) })
+	c.eventually("all windows", func() bool {
+		return len(c.results(out)) >= len(want) && second.Status().Tasks == 8 && c.caughtUp(second)
+	})
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
