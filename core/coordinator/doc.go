@@ -26,6 +26,6 @@
 // on their way at a time. One lock, Transactions.mu; callbacks are called without it. Goroutines: applyLoop, and a timer for what takes too long. It knows nothing of
 // Groups: the broker gives it a way to write markers.
 //
-// Files: txn.go (the type, lookup, writing), txn_add.go (requests of producers, and of appends), txn_decide.go and txn_end.go (decisions), txn_complete.go (markers),
+// Files: txn.go (the type, lookup, writing), txn_options.go, txn_add.go (requests of producers, and of appends), txn_decide.go and txn_end.go (decisions), txn_complete.go (markers),
 // txn_expire.go (timeouts), txn_admin.go (list, describe), txn_state.go (values), txn_records.go (encoding), producer_ids.go.
 package coordinator
