@@ -17,13 +17,13 @@ import (
 	"github.com/milldam/milldam/runtime/node"
 )
 
-// logger writes to w what a running node has to say.
-func logger(w io.Writer) *slog.Logger {
-	level := slog.LevelInfo
+// logger writes to w what a running node has to say, from a level on that can be changed.
+func logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
 	if os.Getenv("MILLDAM_LOG") == "debug" {
-		level = slog.LevelDebug
+		level.Set(slog.LevelDebug)
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), level
 }
 
 // devFlags are what dev takes.
@@ -70,7 +70,8 @@ func (a *app) dev(cmd *cobra.Command, f devFlags) (err error) {
 	}
 	tuneCollector()
 	line := newStatusLine(a.err)
-	o := node.Options{FS: vfs.OS(), Dir: a.dir, Kafka: f.listen, HTTP: f.http, Logger: logger(line), Version: version}
+	o := node.Options{FS: vfs.OS(), Dir: a.dir, Kafka: f.listen, HTTP: f.http, Version: version}
+	o.Logger, o.LogLevel = logger(line)
 	if f.memory {
 		o.FS = vfs.NewMem()
 	}

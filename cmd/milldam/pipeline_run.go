@@ -38,7 +38,8 @@ func (a *app) pipelineRun() *cobra.Command {
 				return err
 			}
 			line := newStatusLine(a.err)
-			m, err := pipelines.NewManager(specs, pipelines.Options{Client: o, InstanceID: instance, Logger: logger(line)})
+			log, _ := logger(line)
+			m, err := pipelines.NewManager(specs, pipelines.Options{Client: o, InstanceID: instance, Logger: log})
 			if err != nil {
 				return err
 			}

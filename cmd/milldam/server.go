@@ -28,7 +28,8 @@ func (a *app) serverCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o.Logger, o.Version = logger(a.err), version
+		o.Logger, o.LogLevel = logger(a.err)
+		o.Version = version
 		n, err := node.Start(cmd.Context(), o)
 		if err != nil {
 			return err

@@ -123,7 +123,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.coordinators.Load(ctx, image); err != nil {
 		return err
 	}
-	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, DataDir: o.Dir, Advertised: o.Advertised})
+	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, LogLevel: o.LogLevel, DataDir: o.Dir, Advertised: o.Advertised})
 	return nil
 }
 

@@ -21,11 +21,13 @@ type Options struct {
 	// Insecure allows addresses that are not on the loopback.
 	Insecure bool
 
-	NodeID  int32 // default 1
-	Flush   storage.FlushMode
-	Static  map[string]string // Kafka's broker keys of the configuration file
-	Logger  *slog.Logger
-	Version string
+	NodeID int32 // default 1
+	Flush  storage.FlushMode
+	Static map[string]string // Kafka's broker keys of the configuration file
+	Logger *slog.Logger
+	// LogLevel is that of Logger, which Kafka's tools may change; nil when it cannot be changed.
+	LogLevel *slog.LevelVar
+	Version  string
 
 	// InitialRebalanceDelay is how long the first members of a group wait for others.
 	InitialRebalanceDelay time.Duration
