@@ -2,15 +2,18 @@ package s3dir
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/milldam/milldam/core/vfs"
 )
@@ -336,5 +339,22 @@ func TestABodyThatIsCutLeavesNothing(t *testing.T) {
 		if names, err := b.fs.List(dir); err != nil || len(names) != 0 {
 			t.Errorf("%s holds %q, %v", dir, names, err)
 		}
+	}
+}
+
+func TestCloseWaitsForNoConnectionWithoutARequest(t *testing.T) {
+	s, err := Start(Options{FS: vfs.NewMem(), Dir: "s3", Buckets: []string{"lake"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
 	}
 }
