@@ -73,9 +73,8 @@ type consumer struct {
 	shard  *shard
 	timers map[memberTimer]*deadline
 
-	topics      Topics    // those that the metadata hash was computed of
-	regexTopics Topics    // those that the regular expressions were resolved with
-	regexAt     time.Time // when
+	topics  Topics               // those that the metadata hash was computed of
+	regexes map[string]regexSeen // what the regular expressions were matched with
 }
 
 // timerKind is what a member has to do in time.
@@ -147,9 +146,13 @@ func (g *Groups) fenceLate(c *consumer, id, why string) {
 	})
 }
 
+func makeConsumer(name string, s *shard) *consumer {
+	return &consumer{name: name, shard: s, timers: map[memberTimer]*deadline{}, regexes: map[string]regexSeen{}}
+}
+
 // newConsumer makes the living part of a consumer group.
 func (g *Groups) newConsumer(name string, s *shard) *consumer {
-	c := &consumer{name: name, shard: s, timers: map[memberTimer]*deadline{}}
+	c := makeConsumer(name, s)
 	g.mu.consumers[name] = c
 	return c
 }

@@ -174,12 +174,16 @@ const balancePasses = 16
 func (u *uniform) balance() {
 	for range balancePasses {
 		moved := false
-		for _, tp := range u.all {
-			from, to := u.owner[tp], u.least(tp.topic)
-			if u.load[from] > u.load[to]+1 {
+		var topic record.TopicID
+		to := ""
+		for _, tp := range u.all { // topic by topic
+			if to == "" || tp.topic != topic {
+				topic, to = tp.topic, u.least(tp.topic)
+			}
+			if from := u.owner[tp]; u.load[from] > u.load[to]+1 {
 				u.load[from]--
 				u.give(tp, to)
-				moved = true
+				moved, to = true, ""
 			}
 		}
 		if !moved {

@@ -89,7 +89,9 @@ func decodeMember(f *flexible) *memberMetadata {
 			c.protocols = append(c.protocols, p)
 		})
 		f.noKnownTags()
-		m.classic = c
+		if m.classic = c; len(c.protocols) == 0 { // a classic member always has one
+			f.fail()
+		}
 	})
 	return m
 }

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -40,29 +39,25 @@ func checkRegex(regex string) *refusal {
 	return why
 }
 
-// resolveRegexes matches the topics with the regular expression of a member when it is new, and from time to time, when there are other topics, with all of
-// the group. It tells whether one matches others than before.
-func (g *Groups) resolveRegexes(x *change, of string) (changed bool) {
-	st, topics := x.state(), g.topics()
-	refresh := x.c.regexTopics != topics && time.Since(x.c.regexAt) >= regexRefresh
-	var resolve []string
-	if refresh {
-		resolve = slices.Sorted(maps.Keys(st.regexes))
+// regexSeen is with which topics a regular expression was matched last, and when.
+type regexSeen struct {
+	topics Topics
+	at     time.Time
+}
+
+// resolveRegex matches the topics with the regular expression of a member when it is new, and from time to time when there are other topics. It tells whether it
+// matches others than before. Each heartbeat looks at one expression alone: a group may have as many as members.
+func (g *Groups) resolveRegex(x *change, regex string) (changed bool) {
+	old, topics, seen := x.state().regexes[regex], g.topics(), x.c.regexes[regex]
+	if regex == "" || old != nil && (seen.topics == topics || time.Since(seen.at) < regexRefresh) {
+		return false
 	}
-	if of != "" && st.regexes[of] == nil {
-		resolve = append(resolve, of)
-	}
-	for _, regex := range resolve {
-		names := matching(regex, topics)
-		if old := st.regexes[regex]; old != nil && slices.Equal(old.topics, names) {
-			continue
-		}
+	now := time.Now()
+	if names := matching(regex, topics); old == nil || !slices.Equal(old.topics, names) {
 		changed = true
-		x.emit(regexFact{regex, &resolvedRegex{topics: names, at: time.Now().UnixMilli()}})
+		x.emit(regexFact{regex, &resolvedRegex{topics: names, at: now.UnixMilli()}})
 	}
-	if refresh {
-		x.then(func() { x.c.regexTopics, x.c.regexAt = topics, time.Now() })
-	}
+	x.then(func() { x.c.regexes[regex] = regexSeen{topics, now} })
 	return changed
 }
 
@@ -94,4 +89,5 @@ func (x *change) dropRegexIfLast(regex string) {
 		}
 	}
 	x.emit(regexFact{regex: regex})
+	x.then(func() { delete(x.c.regexes, regex) })
 }

@@ -40,7 +40,7 @@ func (g *Groups) advance(x *change, m *consumerMember, said *memberMetadata, has
 	if regexChanged {
 		x.dropRegexIfLast(m.regex)
 	}
-	rematched := g.resolveRegexes(x, said.regex)
+	rematched := g.resolveRegex(x, said.regex)
 	g.bumpEpoch(x, changed || rematched)
 	g.retarget(x)
 	st := x.state()

@@ -18,7 +18,7 @@ func (g *Groups) upgrade(gr *group) (*change, *refusal) {
 			return nil, why
 		}
 	}
-	c := &consumer{name: gr.name, shard: gr.shard, timers: map[memberTimer]*deadline{}}
+	c := makeConsumer(gr.name, gr.shard)
 	x := g.change(c)
 	if d := gr.shard.groups[gr.name]; d != nil && d.metadata != nil {
 		x.add(entry{group: gr.name})
