@@ -31,13 +31,27 @@ func GroupsOptions(c *meta.Controller, m *replica.Manager, log *slog.Logger) coo
 			Times:     func(group string) coordinator.ConsumerTimes { return consumerTimes(c, group) },
 			MaxSize:   number("group.consumer.max.size"),
 			Migration: coordinator.MigrationPolicy(strings.ToLower(c.BrokerValue(image, "group.consumer.migration.policy"))),
-			Assignors: strings.Split(c.BrokerValue(image, "group.consumer.assignors"), ","),
+			Assignors: assignorNames(c.BrokerValue(image, "group.consumer.assignors")),
 		},
 		Topics: func() coordinator.Topics { return imageTopics{c.Image()} },
 		Log: func(ctx context.Context, p int32) (coordinator.OffsetsLog, error) {
 			return OffsetsLog(ctx, c, m, p)
 		},
 	}
+}
+
+// assignorNames are the names in a list of assignors, in which Kafka's own may also stand as classes.
+func assignorNames(list string) (names []string) {
+	for name := range strings.SplitSeq(list, ",") {
+		switch name = strings.TrimSpace(name); name {
+		case "org.apache.kafka.coordinator.group.assignor.UniformAssignor":
+			name = "uniform"
+		case "org.apache.kafka.coordinator.group.assignor.RangeAssignor":
+			name = "range"
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func brokerMillis(c *meta.Controller, i *meta.Image, key string) time.Duration {

@@ -46,7 +46,7 @@ type ConsumerOptions struct {
 	Times     func(group string) ConsumerTimes
 	MaxSize   int             // members of a group; default 2^31-1, as Kafka
 	Migration MigrationPolicy // default bidirectional
-	Assignors []string        // by preference; default uniform, range
+	Assignors []string        // by preference; those there are not are left out; default uniform, range
 }
 
 func (o ConsumerOptions) withDefaults() ConsumerOptions {
@@ -61,6 +61,7 @@ func (o ConsumerOptions) withDefaults() ConsumerOptions {
 	if o.Migration == "" {
 		o.Migration = Bidirectional
 	}
+	o.Assignors = slices.DeleteFunc(slices.Clone(o.Assignors), func(name string) bool { return assignors[name] == nil })
 	if len(o.Assignors) == 0 {
 		o.Assignors = []string{uniformAssignor, rangeAssignor}
 	}

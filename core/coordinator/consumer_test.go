@@ -597,3 +597,15 @@ func TestSilentConsumerIsRemovedOnceThatCanBeWritten(t *testing.T) {
 		}
 	})
 }
+
+func TestAssignorsThatAreNotThereAreLeftOut(t *testing.T) {
+	for _, tc := range []struct{ configured, want []string }{
+		{nil, []string{"uniform", "range"}},
+		{[]string{"com.example.Mine", "range"}, []string{"range"}},
+		{[]string{"com.example.Mine"}, []string{"uniform", "range"}},
+	} {
+		if got := (ConsumerOptions{Assignors: tc.configured}).withDefaults().Assignors; !slices.Equal(got, tc.want) {
+			t.Errorf("%q: %q, want %q", tc.configured, got, tc.want)
+		}
+	}
+}
