@@ -11,7 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestKafkaReadsOurSegments lets Apache Kafka's own DumpLogSegments read what a node left after a clean stop: log, indexes and producer snapshot.
+// TestKafkaReadsOurSegments lets Apache Kafka's own DumpLogSegments read what a node left after a clean stop: log, indexes, aborted transactions
+// and producer snapshot.
 func TestKafkaReadsOurSegments(t *testing.T) {
 	need(t, "java")
 	script := peer(t, "kafka/kafka.sh")
@@ -39,12 +40,13 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 			}
 		}
 	}
+	abortTransactions(t, n.kafka, "txns", 3)
 	if code, _ := n.terminate(); code != 0 {
 		t.Fatalf("exit %d", code)
 	}
-	dump := func(pattern string, args ...string) string {
+	dumpOf := func(folder, pattern string, args ...string) string {
 		t.Helper()
-		files, err := filepath.Glob(filepath.Join(dir, "logs", "dumped-0", pattern))
+		files, err := filepath.Glob(filepath.Join(dir, "logs", folder, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no %s: %v", pattern, err)
 		}
@@ -56,6 +58,10 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 		}
 		return out
 	}
+	dump := func(pattern string, args ...string) string {
+		t.Helper()
+		return dumpOf("dumped-0", pattern, args...)
+	}
 	out := dump("*.log", "--deep-iteration", "--print-data-log")
 	if got := strings.Count(out, "keySize:"); got != count {
 		t.Errorf("Kafka reads %d records, want %d", got, count)
@@ -64,4 +70,32 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 	says(t, dump("*.index", "--index-sanity-check"), "passed sanity check")
 	dump("*.timeindex")
 	says(t, dump("*.snapshot"), "producerId: ")
+	says(t, dumpOf("txns-0", "*.log", "--deep-iteration"), "endTxnMarker: ABORT coordinatorEpoch: 0")
+	if out := dumpOf("txns-0", "*.txnindex"); strings.Count(out, "lastStableOffset: ") != 3 {
+		t.Errorf("three aborted transactions, Kafka reads:\n%s", out)
+	}
+	says(t, dumpOf("txns-0", "*.snapshot"), "coordinatorEpoch: 0 currentTxnFirstOffset: OptionalLong.empty")
+}
+
+// abortTransactions writes count transactions of a record each to a topic, and aborts them.
+func abortTransactions(t *testing.T, address, topic string, count int) {
+	t.Helper()
+	milldam(t, "topic", "create", topic, "-b", address)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(topic), kgo.TransactionalID("dump"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for range count {
+		err := cl.BeginTransaction()
+		if err == nil {
+			err = cl.ProduceSync(t.Context(), kgo.StringRecord("aborted")).FirstErr()
+		}
+		if err == nil {
+			err = cl.EndTransaction(t.Context(), kgo.TryAbort)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }

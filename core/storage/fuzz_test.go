@@ -10,6 +10,7 @@ import (
 	"path"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,10 @@ func FuzzProducerSnapshot(f *testing.F) {
 	for i := range 5 {
 		p.apply(idempotent(f, record.ProducerID(i), 1, record.Sequence(i), "a", "b"))
 	}
+	open := transactional(f, 9, 2, 0, "a")
+	open.SetBaseOffset(7)
+	p.apply(open)
+	p.apply(record.Marker{ProducerID: 3, ProducerEpoch: 2, CoordinatorEpoch: 5}.Batch(1))
 	damaged(p.encodeSnapshot(), func(b []byte) {
 		f.Add(b, false)
 		f.Add(b, true)
@@ -227,14 +232,42 @@ func FuzzProducerSnapshot(f *testing.F) {
 	})
 }
 
+func FuzzTxnIndex(f *testing.F) {
+	list := []AbortedTxn{{ProducerID: 7, First: 100, Last: 110, LastStable: 90}, {ProducerID: 8, First: 90, Last: 140, LastStable: 141}, {ProducerID: 7, First: 141, Last: 150, LastStable: 151}}
+	damaged(encodeTxnIndex(list), func(b []byte) { f.Add(b, int64(100), int64(200)) })
+	f.Add(encodeTxnIndex(list), int64(120), int64(200))
+	f.Add(encodeTxnIndex(list), int64(100), int64(140))
+	f.Fuzz(func(t *testing.T, data []byte, base, end int64) {
+		bounded(t, len(data), func() {
+			list, ok := decodeTxnIndex(data, record.Offset(base), record.Offset(end))
+			if !ok {
+				return
+			}
+			if !bytes.Equal(encodeTxnIndex(list), data) {
+				t.Error("an index changes when it is written again")
+			}
+			for i, a := range list { // each is found by every one of its offsets that matters
+				for _, at := range []record.Offset{a.First, a.Last - 1, a.Last} {
+					found, _ := collectAborted(nil, list, at, at+1)
+					if !slices.Contains(found, a) {
+						t.Errorf("transaction %d, %+v, is not found at %d", i, a, at)
+					}
+				}
+			}
+		})
+	})
+}
+
 func FuzzCheckpoint(f *testing.F) {
 	known := producers{}
 	for i := range 7 {
 		known.apply(idempotent(f, 1, 0, record.Sequence(i), "a"))
 		known.apply(idempotent(f, 2, 0, record.Sequence(i), "a"))
 	}
+	known.apply(transactional(f, 3, 0, 0, "a"))
+	known.apply(record.Marker{ProducerID: 2, ProducerEpoch: 1, CoordinatorEpoch: 5}.Batch(1))
 	c := checkpoint{walFrom: 3, logs: []checkpointLog{
-		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, producers: known},
+		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, cleaned: 3, producers: known, aborted: []AbortedTxn{{ProducerID: 2, First: 1, Last: 3, LastStable: 4}}},
 		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 100},
 	}}
 	damaged(c.encode(), func(b []byte) {

@@ -52,7 +52,7 @@ func decodeTxnIndex(data []byte, base, end record.Offset) (list []AbortedTxn, ok
 			previous = list[n-1]
 		}
 		if version != txnIndexVersion || a.ProducerID < 0 || a.First < 0 || a.First >= a.Last || a.Last <= previous.Last || a.Last >= end ||
-			a.LastStable < previous.LastStable || a.LastStable > a.Last+1 {
+			a.First < previous.LastStable || a.LastStable < previous.LastStable || a.LastStable > a.Last+1 {
 			return nil, false
 		}
 		list = append(list, a)
