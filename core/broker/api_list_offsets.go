@@ -72,8 +72,8 @@ func (s *Server) listOffset(version int16, committed bool, topic string, in *kms
 	case ts == latestTiered && version >= listLatestTiered, ts == earliestPending && version >= listPending:
 		out.LeaderEpoch = -1 // nothing is tiered
 	case ts == maxTimestamp && version >= listMaxTimestamp:
-		found, ok, err := p.Log.MaxTimestamp(p.Readable(committed))
-		if err != nil || !ok {
+		found, ok, err := p.Log.MaxTimestamp(p.HighWatermark())
+		if err != nil || !ok || found.Offset >= p.Readable(committed) { // as Kafka: of records that may not be read yet it says nothing
 			return err
 		}
 		out.Offset, out.Timestamp, out.LeaderEpoch = int64(found.Offset), found.Timestamp, int32(found.Epoch)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -81,8 +82,8 @@ func TestAnOpenTransactionHoldsBackReadCommitted(t *testing.T) {
 	open := r.client(t, kgo.TransactionalID("open"), kgo.DefaultProduceTopic("t"))
 	plain := r.client(t, kgo.DefaultProduceTopic("t"))
 	must(t, open.BeginTransaction())
-	must(t, open.ProduceSync(within(t), kgo.StringRecord("a")).FirstErr())
-	must(t, plain.ProduceSync(within(t), kgo.StringRecord("b")).FirstErr())
+	must(t, open.ProduceSync(within(t), &kgo.Record{Value: []byte("a"), Timestamp: time.UnixMilli(1000)}).FirstErr())
+	must(t, plain.ProduceSync(within(t), &kgo.Record{Value: []byte("b"), Timestamp: time.UnixMilli(2000)}).FirstErr())
 	if got := r.values(t, "t", 2, kgo.ReadUncommitted()); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("read uncommitted: %v", got)
 	}
@@ -91,6 +92,14 @@ func TestAnOpenTransactionHoldsBackReadCommitted(t *testing.T) {
 	must(t, err)
 	if end, _ := ends.Lookup("t", 0); end.Offset != 0 {
 		t.Errorf("the last stable offset is %d", end.Offset)
+	}
+	for isolation, want := range map[int8]int64{0: 1, 1: -1} { // b is the youngest, and lies behind the last stable offset
+		if got := listOffset(t, plain, "t", -3, isolation); got != want {
+			t.Errorf("the largest timestamp with isolation level %d is at %d, want %d", isolation, got, want)
+		}
+		if got := listOffset(t, plain, "t", 0, isolation); got != min(want, 0) {
+			t.Errorf("the first record with isolation level %d is at %d", isolation, got)
+		}
 	}
 	must(t, open.EndTransaction(within(t), kgo.TryAbort))
 	fetches := cl.PollFetches(within(t)) // parked until the marker is there
@@ -258,4 +267,22 @@ func TestTransactionsGoOnWhenTheirTopicIsDeleted(t *testing.T) {
 	if got := r.values(t, "t", 2, kgo.ReadCommitted()); !slices.Equal(got, []string{"first", "second"}) {
 		t.Errorf("read committed: %v", got)
 	}
+}
+
+// listOffset asks for an offset of partition 0 by its time.
+func listOffset(t *testing.T, cl *kgo.Client, topic string, timestamp int64, isolation int8) int64 {
+	t.Helper()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.IsolationLevel = isolation
+	in := kmsg.NewListOffsetsRequestTopic()
+	in.Topic = topic
+	p := kmsg.NewListOffsetsRequestTopicPartition()
+	p.Timestamp = timestamp
+	in.Partitions = append(in.Partitions, p)
+	req.Topics = append(req.Topics, in)
+	resp, err := req.RequestWith(within(t), cl)
+	must(t, err)
+	out := resp.Topics[0].Partitions[0]
+	must(t, kerr.ErrorForCode(out.ErrorCode))
+	return out.Offset
 }

@@ -181,6 +181,7 @@ func (l *Log) removeBelowStart() error {
 		if removable {
 			l.mu.segments = l.mu.segments[1:]
 			l.rewrites.Add(1)
+			seg.replaced.Store(true) // who is about to open it finds that its offsets are gone
 		}
 		l.mu.Unlock()
 		if !removable {

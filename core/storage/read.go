@@ -168,7 +168,10 @@ func (l *Log) ReadCommitted(offset record.Offset, maxBytes int, atLeastOne bool)
 		if err == nil && l.rewrites.Load() == before {
 			return span, aborted, nil
 		}
-		if err := errors.Join(err, span.Close()); err != nil && !errors.Is(err, errReplaced) {
+		if errors.Is(err, errReplaced) {
+			err = nil
+		}
+		if err = errors.Join(err, span.Close()); err != nil {
 			return Span{}, nil, err
 		}
 	}

@@ -52,7 +52,8 @@ type segment struct {
 	// entered is set once the file's entry in the directory is durable: later syncs are of the file alone.
 	entered atomic.Bool
 
-	// replaced is set before a compacted segment is renamed over this one's file: what is opened by name from then on may be another file.
+	// replaced is set before a compacted segment is renamed over this one's file, or the file is removed: what is opened by name from then on may be another file,
+	// or none.
 	replaced atomic.Bool
 
 	// sound says what of the file may be sent without being looked at.
@@ -127,8 +128,8 @@ func (s *segment) indexFullLocked(c LogConfig) bool {
 		(int64(len(s.live.times))+older+2)*timeEntryBytes > int64(c.SegmentIndexBytes)
 }
 
-// errReplaced says that a segment was compacted meanwhile: the caller looks it up again.
-var errReplaced = errors.New("segment was replaced")
+// errReplaced says that a segment was compacted or removed meanwhile: the caller looks it up again.
+var errReplaced = errors.New("segment was replaced or removed")
 
 // open returns the segment's file, to be released.
 func (s *segment) open() (*openFile, error) {

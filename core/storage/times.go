@@ -16,6 +16,14 @@ type Timed struct {
 
 // OffsetForTime returns the first record below bound of time ts (ms) or later; ok is false when there is none. As in Kafka a marker is a record too.
 func (l *Log) OffsetForTime(ts int64, bound record.Offset) (found Timed, ok bool, err error) {
+	for {
+		if found, ok, err = l.offsetForTime(ts, bound); !errors.Is(err, errReplaced) {
+			return found, ok, err
+		}
+	}
+}
+
+func (l *Log) offsetForTime(ts int64, bound record.Offset) (found Timed, ok bool, err error) {
 	from, places := l.places()
 	for _, p := range places {
 		if p.end <= from {

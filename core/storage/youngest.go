@@ -13,7 +13,7 @@ func (l *Log) MaxTimestamp(bound record.Offset) (found Timed, ok bool, err error
 	for {
 		before := l.rewrites.Load()
 		found, ok, err = l.maxTimestamp(bound)
-		if l.rewrites.Load() == before || err != nil && !errors.Is(err, errReplaced) {
+		if !errors.Is(err, errReplaced) && (err != nil || ok || l.rewrites.Load() == before) { // what was found first may be gone when it is looked for
 			return found, ok, err
 		}
 	}
