@@ -15,6 +15,8 @@ type fileCache struct {
 		sync.Mutex
 		open map[string]*list.Element // of *openFile
 		used *list.List               // front is the one used last
+		// forgotten counts the calls of forget: a file that was opened before one may be another than its name's now, and is not kept.
+		forgotten int64
 	}
 }
 
@@ -34,7 +36,8 @@ func newFileCache(fs vfs.FS, limit int) *fileCache {
 
 // get returns the file, opened for reading and writing; with create it is made when it is missing. The caller releases it.
 func (c *fileCache) get(name string, create bool) (*openFile, error) {
-	if f := c.cached(name); f != nil {
+	f, forgotten := c.cached(name)
+	if f != nil {
 		return f, nil
 	}
 	file, err := c.fs.OpenReadWrite(name)
@@ -45,13 +48,17 @@ func (c *fileCache) get(name string, create bool) (*openFile, error) {
 		return nil, err
 	}
 	c.mu.Lock()
+	if c.mu.forgotten != forgotten {
+		c.mu.Unlock()
+		return &openFile{File: file, cache: c, name: name, refs: 1}, nil
+	}
 	if e := c.mu.open[name]; e != nil { // another opened it meanwhile
 		f := e.Value.(*openFile)
 		f.refs++
 		c.mu.Unlock()
 		return f, file.Close()
 	}
-	f := &openFile{File: file, cache: c, name: name, refs: 2}
+	f = &openFile{File: file, cache: c, name: name, refs: 2}
 	c.mu.open[name] = c.mu.used.PushFront(f)
 	var old *openFile
 	if c.mu.used.Len() > c.limit {
@@ -61,17 +68,17 @@ func (c *fileCache) get(name string, create bool) (*openFile, error) {
 	return f, old.close()
 }
 
-func (c *fileCache) cached(name string) *openFile {
+func (c *fileCache) cached(name string) (f *openFile, forgotten int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.mu.open[name]
 	if e == nil {
-		return nil
+		return nil, c.mu.forgotten
 	}
 	c.mu.used.MoveToFront(e)
-	f := e.Value.(*openFile)
+	f = e.Value.(*openFile)
 	f.refs++
-	return f
+	return f, c.mu.forgotten
 }
 
 // dropLocked takes an entry out of the cache and returns the file if it is to be closed now.
@@ -104,9 +111,10 @@ func (f *openFile) release() error {
 	return last.close()
 }
 
-// forget drops a file that is about to be removed or replaced; readers that have it go on with the old content.
+// forget drops a file that was removed or replaced; readers that have it go on with the old content.
 func (c *fileCache) forget(name string) error {
 	c.mu.Lock()
+	c.mu.forgotten++
 	var last *openFile
 	if e := c.mu.open[name]; e != nil {
 		last = c.dropLocked(e)

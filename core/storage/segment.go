@@ -332,13 +332,10 @@ func (s *segment) largestTimestamp(size int64) (time.Time, error) {
 
 // remove deletes the segment's files, the log first: without it the others are nothing.
 func (s *segment) remove() error {
-	if err := s.log.store.files.forget(s.file(logSuffix)); err != nil {
-		return err
-	}
 	for _, suffix := range []string{logSuffix, indexSuffix, timeSuffix, txnSuffix, snapshotSuffix} {
 		if err := s.log.store.opts.FS.Remove(s.file(suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return nil
+	return s.log.store.files.forget(s.file(logSuffix))
 }

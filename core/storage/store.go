@@ -179,16 +179,18 @@ func (l *Log) removeFiles() error {
 	l.mu.Lock()
 	segments := l.mu.segments
 	l.mu.Unlock()
-	for _, seg := range segments {
+	if l.dirMade {
+		if err := l.store.opts.FS.RemoveAll(l.dir); err != nil {
+			return err
+		}
+	}
+	for _, seg := range segments { // a topic of the same name may have such files soon
 		if err := l.store.files.forget(seg.file(logSuffix)); err != nil {
 			return err
 		}
 	}
 	if !l.dirMade {
 		return nil
-	}
-	if err := l.store.opts.FS.RemoveAll(l.dir); err != nil {
-		return err
 	}
 	return l.store.opts.FS.SyncDir(path.Dir(l.dir))
 }
