@@ -22,55 +22,65 @@ type txnGuard struct {
 	message      *string
 }
 
+// txnCheck is what a request has to ask the transaction coordinator.
+type txnCheck struct {
+	who    coordinator.Txn
+	guards map[*kmsg.ProduceRequestTopicPartition]txnGuard
+	list   []coordinator.TopicPartition
+	asked  []*kmsg.ProduceRequestTopicPartition // in the order of list
+}
+
 // guard asks the transaction coordinator about the transactional batches of a request: those that are the first of their transaction in their partition are
 // appended only when the partition belongs to it (KIP-890), which from version 12 on is seen to here. Meanwhile the connection's next requests wait, so that
 // batches are appended in the order they came in. A code is the answer for all partitions.
 func (s *Server) guard(cl *call, req *kmsg.ProduceRequest) (map[*kmsg.ProduceRequestTopicPartition]txnGuard, wire.Code) {
-	var guards map[*kmsg.ProduceRequestTopicPartition]txnGuard
-	var list []coordinator.TopicPartition
-	var asked []*kmsg.ProduceRequestTopicPartition
-	who := coordinator.Txn{ID: record.NoProducer}
+	c := txnCheck{who: coordinator.Txn{ID: record.NoProducer}}
 	for i := range req.Topics {
 		for j := range req.Topics[i].Partitions {
-			in := &req.Topics[i].Partitions[j]
-			b, _, err := record.Next(in.Records)
-			if err != nil || !b.IsTransactional() || b.ProducerID() == record.NoProducer {
-				continue // what is wrong with it Append says
+			if code := s.verifyLater(cl, req, &c, &req.Topics[i], &req.Topics[i].Partitions[j]); code != wire.None {
+				return nil, code
 			}
-			if req.TransactionID == nil {
-				return nil, wire.TxnIDAuthorizationFailed
-			}
-			p := coordinator.Txn{TransactionalID: *req.TransactionID, ID: b.ProducerID(), Epoch: b.ProducerEpoch()}
-			if who.ID != record.NoProducer && who != p {
-				return nil, wire.InvalidProducerIDMapping
-			}
-			who = p
-			part, err := s.partitionOf(cl.header.Version >= produceTopicIDs, req.Topics[i].Topic, req.Topics[i].TopicID, in.Partition)
-			if err != nil {
-				continue
-			}
-			v, needed := part.VerifyBatch(b, cl.header.Version >= produceAdds)
-			if !needed {
-				continue
-			}
-			if guards == nil {
-				guards = map[*kmsg.ProduceRequestTopicPartition]txnGuard{}
-			}
-			guards[in] = txnGuard{verification: v}
-			list, asked = append(list, coordinator.TopicPartition{Topic: part.Topic.Name, Partition: in.Partition}), append(asked, in)
 		}
 	}
-	if len(list) == 0 {
-		return guards, wire.None
+	if len(c.list) == 0 {
+		return nil, wire.None
 	}
-	for i, code := range s.askTransaction(cl, who, list) {
+	for i, code := range s.askTransaction(cl, c.who, c.list) {
 		if code != wire.None {
 			g := txnGuard{}
 			g.code, g.message = produceTxnCode(code, cl.header.Version)
-			guards[asked[i]] = g
+			c.guards[c.asked[i]] = g
 		}
 	}
-	return guards, wire.None
+	return c.guards, wire.None
+}
+
+// verifyLater adds what came for one partition to what has to be asked. What is wrong with a batch, or that there is no such partition, is told when it is appended.
+func (s *Server) verifyLater(cl *call, req *kmsg.ProduceRequest, c *txnCheck, t *kmsg.ProduceRequestTopic, in *kmsg.ProduceRequestTopicPartition) wire.Code {
+	b, _, err := record.Next(in.Records)
+	if err != nil || !b.IsTransactional() || b.ProducerID() == record.NoProducer {
+		return wire.None
+	}
+	if req.TransactionID == nil {
+		return wire.TxnIDAuthorizationFailed
+	}
+	who := coordinator.Txn{TransactionalID: *req.TransactionID, ID: b.ProducerID(), Epoch: b.ProducerEpoch()}
+	if c.who.ID != record.NoProducer && c.who != who {
+		return wire.InvalidProducerIDMapping
+	}
+	c.who = who
+	p, err := s.partitionOf(cl.header.Version >= produceTopicIDs, t.Topic, t.TopicID, in.Partition)
+	if err != nil {
+		return wire.None
+	}
+	if v, needed := p.VerifyBatch(b, cl.header.Version >= produceAdds); needed {
+		if c.guards == nil {
+			c.guards = map[*kmsg.ProduceRequestTopicPartition]txnGuard{}
+		}
+		c.guards[in] = txnGuard{verification: v}
+		c.list, c.asked = append(c.list, coordinator.TopicPartition{Topic: p.Topic.Name, Partition: in.Partition}), append(c.asked, in)
+	}
+	return wire.None
 }
 
 // askTransaction adds partitions to a transaction, or asks whether they were added, as the version of the request has it. It returns a code for each.
