@@ -19,6 +19,7 @@ type Transactions struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	writes sync.WaitGroup // on their way to the logs; none is added once mu.closed is set
 
 	mu struct {
 		sync.Mutex
@@ -243,8 +244,10 @@ func (t *Transactions) writeLocked(x *transaction, d txnDecision, then func(wire
 
 // appendLocked appends records to a shard's log. then is called with mu held, once they are committed and applied, or could not be.
 func (t *Transactions) appendLocked(s *txnShard, list []txnEntry, level int16, then func(error)) {
+	t.writes.Add(1)
 	done := func(err error) {
 		t.later(func() {
+			defer t.writes.Done()
 			if err != nil {
 				t.opts.Logger.Error("the transaction coordinator could not write", "error", err)
 			} else {
@@ -319,8 +322,8 @@ func (t *Transactions) drainCommitted() {
 	})
 }
 
-// Close answers what is parked with COORDINATOR_NOT_AVAILABLE and ends the goroutines. What is on its way to the logs is not waited for: it is found there again.
-// Idempotent.
+// Close answers what is parked with COORDINATOR_NOT_AVAILABLE, waits for what is on its way to the logs of transactions, and ends the goroutines. Markers are not waited
+// for: what is decided is completed after the next start. Idempotent.
 func (t *Transactions) Close() error {
 	t.locked(func() {
 		if t.mu.closed {
@@ -337,6 +340,7 @@ func (t *Transactions) Close() error {
 			x.parked = nil
 		}
 	})
+	t.writes.Wait()
 	t.cancel()
 	t.wg.Wait()
 	return nil

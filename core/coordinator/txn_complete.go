@@ -38,7 +38,7 @@ func (t *Transactions) completeLocked(x *transaction) {
 
 func (t *Transactions) startMarkersLocked() {
 	q := &t.mu.markers
-	for q.inFlight < t.opts.MaxMarkers && len(q.waiting) > 0 {
+	for !t.mu.closed && q.inFlight < t.opts.MaxMarkers && len(q.waiting) > 0 {
 		m := q.waiting[0]
 		q.waiting[0], q.waiting = marker{}, q.waiting[1:]
 		q.inFlight++
@@ -66,7 +66,7 @@ func (t *Transactions) markedLocked(m marker, err error) {
 
 // finishLocked writes that a transaction is complete.
 func (t *Transactions) finishLocked(x *transaction) {
-	if t.mu.ids[x.id] != x { // its log is gone
+	if t.mu.closed || t.mu.ids[x.id] != x { // the next life does it; or its log is gone
 		return
 	}
 	v := x.value().completed(time.Now().UnixMilli())

@@ -419,3 +419,26 @@ func TestListFilters(t *testing.T) {
 		}
 	})
 }
+
+func TestCloseAnswersWhatIsBeingWritten(t *testing.T) {
+	inBubble(t, TxnOptions{}, func(b *txnBench) {
+		p := b.begin()
+		b.add(p, 2, p0)
+		b.logs[0].delay = func() time.Duration { return time.Second }
+		var r reply
+		b.End(p, true, 2, r.take)
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		times, code, _ := r.get()
+		want(t, "times", times, 1)
+		want(t, "code", code, wire.None)
+		var late reply
+		b.End(p, true, 2, late.take)
+		code, _ = b.await(&late)
+		want(t, "after Close", code, wire.CoordinatorNotAvailable)
+		b.restart()
+		b.settle()
+		want(t, "state", b.state(), "CompleteCommit")
+	})
+}
