@@ -124,6 +124,37 @@ func (l *lane) restore(ctx context.Context, ids []taskID) ([]*task, error) {
 // committedOffsets asks for what is committed of the inputs of tasks. Offsets in a transaction that has not ended are no answer yet, and an
 // error that passes when it has.
 func (w *Worker) committedOffsets(ctx context.Context, tasks []*task) (map[Source]*mark, error) {
+	resp, err := offsetFetch(w.options.ApplicationID, tasks).RequestWith(ctx, w.asker)
+	if err == nil && len(resp.Groups) != 1 {
+		err = fmt.Errorf("%d groups in the answer", len(resp.Groups))
+	}
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch committed offsets: %w", err)
+	}
+	committed := map[Source]*mark{}
+	for _, t := range resp.Groups[0].Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return nil, fmt.Errorf("fetch the committed offset of %s-%d: %w", t.Topic, p.Partition, err)
+			}
+			if p.Offset < 0 {
+				continue // nothing is committed
+			}
+			m := &mark{offset: p.Offset}
+			if p.Metadata != nil {
+				m.metadata = *p.Metadata
+			}
+			committed[Source{t.Topic, p.Partition}] = m
+		}
+	}
+	return committed, nil
+}
+
+// offsetFetch asks for the offsets of these tasks only: those of others may be in transactions.
+func offsetFetch(application string, tasks []*task) *kmsg.OffsetFetchRequest {
 	partitions := map[string][]int32{}
 	for _, t := range tasks {
 		for _, in := range t.inputs {
@@ -131,7 +162,7 @@ func (w *Worker) committedOffsets(ctx context.Context, tasks []*task) (map[Sourc
 		}
 	}
 	group := kmsg.NewOffsetFetchRequestGroup()
-	group.Group = w.options.ApplicationID
+	group.Group = application
 	for topic, ps := range partitions {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.Partitions = topic, ps
@@ -140,31 +171,7 @@ func (w *Worker) committedOffsets(ctx context.Context, tasks []*task) (map[Sourc
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = true
 	req.Groups = append(req.Groups, group)
-	resp, err := req.RequestWith(ctx, w.asker)
-	if err != nil {
-		return nil, fmt.Errorf("fetch committed offsets: %w", err)
-	}
-	committed := map[Source]*mark{}
-	for _, g := range resp.Groups {
-		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
-			return nil, fmt.Errorf("fetch committed offsets: %w", err)
-		}
-		for _, t := range g.Topics {
-			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					return nil, fmt.Errorf("fetch the committed offset of %s-%d: %w", t.Topic, p.Partition, err)
-				}
-				if p.Offset >= 0 {
-					m := &mark{offset: p.Offset}
-					if p.Metadata != nil {
-						m.metadata = *p.Metadata
-					}
-					committed[Source{t.Topic, p.Partition}] = m
-				}
-			}
-		}
-	}
-	return committed, nil
+	return req
 }
 
 // endOffsets asks for the ends of the logs of topics. What is in transactions that have not ended lies before them: it may be committed

@@ -172,41 +172,46 @@ func (t *transaction) addOffsets(ctx context.Context, marks map[Source]mark) err
 		return errNoMember // without a generation the broker would not compare it
 	}
 	if !t.implicit {
-		err := whileConcurrent(ctx, func() error {
-			req := kmsg.NewPtrAddOffsetsToTxnRequest()
-			req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = t.id, id, epoch, t.lane.w.options.ApplicationID
-			resp, err := req.RequestWith(ctx, t.client)
-			if err != nil {
-				return err
-			}
-			return kerr.ErrorForCode(resp.ErrorCode)
-		})
-		if err != nil {
+		if err := whileConcurrent(ctx, func() error { return t.announceGroup(ctx, id, epoch) }); err != nil {
 			return err
 		}
 	}
-	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req := txnOffsetCommit(marks)
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = t.id, id, epoch
 	req.Group, req.MemberID, req.Generation = t.lane.w.options.ApplicationID, memberID, generation
 	if instance := t.lane.w.options.InstanceID; instance != "" {
 		req.InstanceID = &instance
 	}
-	topics := map[string]int{}
+	return whileConcurrent(ctx, func() error { return t.commitOffsets(ctx, req) })
+}
+
+// announceGroup makes the group a part of the transaction.
+func (t *transaction) announceGroup(ctx context.Context, id int64, epoch int16) error {
+	req := kmsg.NewPtrAddOffsetsToTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = t.id, id, epoch, t.lane.w.options.ApplicationID
+	resp, err := req.RequestWith(ctx, t.client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// txnOffsetCommit is the part of the request that says which offsets.
+func txnOffsetCommit(marks map[Source]mark) *kmsg.TxnOffsetCommitRequest {
+	partitions := map[string][]kmsg.TxnOffsetCommitRequestTopicPartition{}
 	for source, m := range marks {
-		i, ok := topics[source.Topic]
-		if !ok {
-			i = len(req.Topics)
-			topics[source.Topic] = i
-			topic := kmsg.NewTxnOffsetCommitRequestTopic()
-			topic.Topic = source.Topic
-			req.Topics = append(req.Topics, topic)
-		}
 		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 		p.Partition, p.Offset, p.LeaderEpoch = source.Partition, m.offset, -1
 		p.Metadata = kmsg.StringPtr(m.metadata)
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
+		partitions[source.Topic] = append(partitions[source.Topic], p)
 	}
-	return whileConcurrent(ctx, func() error { return t.commitOffsets(ctx, req) })
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	for name, ps := range partitions {
+		topic := kmsg.NewTxnOffsetCommitRequestTopic()
+		topic.Topic, topic.Partitions = name, ps
+		req.Topics = append(req.Topics, topic)
+	}
+	return req
 }
 
 func (t *transaction) commitOffsets(ctx context.Context, req *kmsg.TxnOffsetCommitRequest) error {
