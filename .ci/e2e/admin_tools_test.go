@@ -24,6 +24,9 @@ func kafkaTool(t *testing.T, script, broker, class string, args ...string) strin
 
 // TestKafkaConfigTools sets and describes everything that ConfigCommand, AclCommand, FeatureCommand and their like can.
 func TestKafkaConfigTools(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thirty starts of a JVM are for the full run")
+	}
 	need(t, "mvn")
 	script := peer(t, "kafka/kafka.sh")
 	n := startDev(t, t.TempDir(), nil)
@@ -71,6 +74,9 @@ func TestKafkaConfigTools(t *testing.T) {
 // TestConfigsAreApacheKafkas describes every config of a broker, a topic, a group and a client metrics subscription here and on Apache Kafka, and compares default, type,
 // whether it can be changed, whether it is a secret, and the names of its synonyms.
 func TestConfigsAreApacheKafkas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a running Apache Kafka is for the full run")
+	}
 	need(t, "mvn")
 	script := peer(t, "kafka/kafka.sh")
 	port := freePortPair(t)

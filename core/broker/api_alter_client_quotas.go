@@ -19,33 +19,39 @@ func (s *Server) alterClientQuotas(cl *call, req *kmsg.AlterClientQuotasRequest)
 			named[e]++
 		}
 	}
+	answered := map[meta.QuotaEntity]bool{}
 	for i := range req.Entries {
 		in := &req.Entries[i]
 		out := kmsg.NewAlterClientQuotasResponseEntry()
+		out.Entity = sameParts(in.Entity)
 		e, err := quotaEntity(in.Entity)
-		switch {
-		case err != nil:
-			out.Entity = sameParts(in.Entity)
-		case named[e] == 0: // answered
-			continue
-		case named[e] > 1:
-			err = wrapped{meta.ErrInvalidRequest, "Ignoring an entity that stands in the request twice"}
-			fallthrough
-		default:
-			if err == nil {
-				err = s.alterQuota(ctx, e, in.Ops, req.ValidateOnly)
+		if err == nil {
+			if answered[e] {
+				continue
 			}
-			named[e] = 0
-			for _, p := range quotaParts(e) {
-				part := kmsg.NewAlterClientQuotasResponseEntryEntity()
-				part.Type, part.Name = p.kind, p.name.Name()
-				out.Entity = append(out.Entity, part)
+			answered[e] = true
+			out.Entity = answeredParts(e)
+			if err = errEntityTwice; named[e] == 1 {
+				err = s.alterQuota(ctx, e, in.Ops, req.ValidateOnly)
 			}
 		}
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		resp.Entries = append(resp.Entries, out)
 	}
 	cl.reply(resp)
+}
+
+var errEntityTwice error = wrapped{meta.ErrInvalidRequest, "Ignoring an entity that stands in the request twice"}
+
+// answeredParts are those of an entity that was understood.
+func answeredParts(e meta.QuotaEntity) []kmsg.AlterClientQuotasResponseEntryEntity {
+	var out []kmsg.AlterClientQuotasResponseEntryEntity
+	for _, p := range quotaParts(e) {
+		part := kmsg.NewAlterClientQuotasResponseEntryEntity()
+		part.Type, part.Name = p.kind, p.name.Name()
+		out = append(out, part)
+	}
+	return out
 }
 
 // sameParts repeats an entity that makes no sense.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -50,8 +51,20 @@ func TestServedIsWhatKafkaServes(t *testing.T) {
 		if got, ok := RangeOf(r.Key); !ok || got != r {
 			t.Errorf("RangeOf(%d) = %v, %v", r.Key, got, ok)
 		}
+		delete(kafka, r.Key)
+	}
+	for key := range kafka {
+		if !slices.Contains(notServed, key) {
+			t.Errorf("%s is not served, and nothing says why", kmsg.NameForKey(key))
+		}
+	}
+	if len(kafka) != len(notServed) {
+		t.Errorf("%d APIs of Kafka are not served, %d are said not to be", len(kafka), len(notServed))
 	}
 }
+
+// notServed are the APIs of Kafka that wait for a part of the broker: delegation tokens, which need authentication; quorums of several nodes; share and streams groups.
+var notServed = []int16{38, 39, 40, 41, 55, 64, 76, 77, 78, 79, 80, 81, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92}
 
 // frame is a request as a client sends it, without its size.
 func frame(key, version int16, body []byte) []byte {
