@@ -75,36 +75,18 @@ var timeKeys = map[string]string{"retention.ms": "log.retention.ms", "segment.ms
 
 var knownConfigs = sync.OnceValue(func() definitions {
 	d := definitions{topic: map[string]definition{}, broker: map[string]definition{}, group: map[string]definition{}, metrics: map[string]definition{}}
+	tables := map[string]map[string]definition{"topic": d.topic, "broker": d.broker, "group": d.group, "client-metrics": d.metrics}
 	for line := range strings.Lines(configTable) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != 8 {
-			continue // the heading
+		if f := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(f) == 8 { // all but the heading
+			tables[f[0]][f[1]] = parseDefinition(f)
 		}
-		kind, err := strconv.Atoi(f[2])
-		if err != nil {
-			panic(fmt.Sprintf("configs.tsv: %q", line)) // a file of ours
-		}
-		def := definition{key: f[1], kind: ConfigType(kind), readOnly: f[3] == "true", sensitive: f[4] == "true", value: f[5], hasValue: f[5] != "-", valid: f[7]}
-		switch f[0] {
-		case "broker":
-			d.broker[def.key] = def
-			continue
-		case "client-metrics":
-			d.metrics[def.key] = def
-			continue
-		case "group":
-			def.broker = f[6]
-			d.group[def.key] = def
-			continue
-		}
-		def.broker = cmp.Or(f[6], timeKeys[def.key])
-		d.topic[def.key] = def
 	}
 	for key, def := range d.topic {
+		def.broker = cmp.Or(def.broker, timeKeys[key])
 		if _, same := d.broker[key]; same && def.broker == "" {
 			def.broker = key
-			d.topic[key] = def
 		}
+		d.topic[key] = def
 	}
 	for _, def := range ownBrokerKeys {
 		d.broker[def.key] = def
@@ -114,6 +96,15 @@ var knownConfigs = sync.OnceValue(func() definitions {
 	}
 	return d
 })
+
+// parseDefinition reads a row of configs.tsv, which is a file of ours.
+func parseDefinition(f []string) definition {
+	kind, err := strconv.Atoi(f[2])
+	if err != nil {
+		panic(fmt.Sprintf("configs.tsv: %q", f))
+	}
+	return definition{key: f[1], kind: ConfigType(kind), readOnly: f[3] == "true", sensitive: f[4] == "true", value: f[5], hasValue: f[5] != "-", broker: f[6], valid: f[7]}
+}
 
 // ConfigEntry is one described config value.
 type ConfigEntry struct {
