@@ -151,6 +151,15 @@ var older = map[string][]struct {
 	"log.flush.interval.ms": {{"log.flush.scheduler.interval.ms", 1}},
 }
 
+// olderUnits are the values of the keys in whose place def is, in their own units.
+func (c *Controller) olderUnits(i *Image, broker int32, def definition) []Synonym {
+	var found []Synonym
+	for _, o := range older[def.key] {
+		found = append(found, c.brokerValue(i, broker, knownConfigs().broker[o.key])...)
+	}
+	return found
+}
+
 // ofOlderUnits finds the value of a broker key in a key of an older unit that is set, in the unit of def.
 func (c *Controller) ofOlderUnits(i *Image, def definition) (Synonym, bool) {
 	for _, o := range older[def.key] {
@@ -206,6 +215,9 @@ func (c *Controller) TopicConfig(i *Image, t *Topic) []ConfigEntry {
 		e := entry(def, c.topicValue(i, t, def))
 		if b := knownConfigs().broker[def.broker]; !b.hasValue { // Kafka names no default where the broker key has none
 			e.Synonyms = slices.DeleteFunc(e.Synonyms, func(y Synonym) bool { return y.Source == SourceDefault })
+			if slices.ContainsFunc(e.Synonyms, func(y Synonym) bool { return y.Key == b.key }) {
+				e.Synonyms = append(e.Synonyms, c.olderUnits(i, c.opts.NodeID, b)...)
+			}
 		}
 		list = append(list, e)
 	}
@@ -227,11 +239,8 @@ func (c *Controller) BrokerConfig(i *Image, broker int32) []ConfigEntry {
 			continue
 		}
 		if broker != AllBrokers || len(found) > 0 && found[0].Source == SourceDefaultBroker {
-			for _, o := range older[def.key] {
-				if len(found) == 0 {
-					break // Kafka names them beside a value alone
-				}
-				found = append(found, c.brokerValue(i, broker, known[o.key])...)
+			if len(found) > 0 { // Kafka names them beside a value alone
+				found = append(found, c.olderUnits(i, broker, def)...)
 			}
 			list = append(list, entry(def, found))
 		}
@@ -241,7 +250,7 @@ func (c *Controller) BrokerConfig(i *Image, broker int32) []ConfigEntry {
 		for key := range m {
 			if _, ok := known[key]; !ok && !extra[key] {
 				extra[key] = true
-				def := definition{key: key, kind: TypeString, sensitive: true} // unknown, so it may be a secret
+				def := definition{key: key, readOnly: true, sensitive: true} // unknown, so it may be a secret
 				list = append(list, entry(def, c.brokerValue(i, broker, def)))
 			}
 		}

@@ -133,7 +133,7 @@ func TestConfigsHaveKafkasSources(t *testing.T) {
 	if len(entries) != 33 {
 		t.Errorf("%d topic configs, Kafka 4.3.1 has 33", len(entries))
 	}
-	retention := []Synonym{{"retention.ms", "-1", SourceTopic}, {"log.retention.ms", "7", SourceDefaultBroker}}
+	retention := []Synonym{{"retention.ms", "-1", SourceTopic}, {"log.retention.ms", "7", SourceDefaultBroker}, {"log.retention.hours", "168", SourceDefault}}
 	if got := entries["retention.ms"]; got.Value != "-1" || got.Source != SourceTopic || !reflect.DeepEqual(got.Synonyms, retention) {
 		t.Errorf("retention.ms: %+v", got)
 	}
