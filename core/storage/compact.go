@@ -12,10 +12,6 @@ import (
 	"github.com/milldam/milldam/core/record"
 )
 
-// maxCompactionKeys bounds the memory of one round of compaction, about 50 bytes a key: it goes as far into the log as this many different keys reach, and
-// the next round goes on from there.
-const maxCompactionKeys = 1 << 20
-
 // cleanable is a log that may be compacted: its segments that are clean already, then those that are dirty.
 type cleanable struct {
 	log    *Log
@@ -192,7 +188,7 @@ func (l *Log) latestOffsets(ctx context.Context, d *cleanable, aborted []Aborted
 			if err := firstOf(ctx.Err(), l.Err()); err != nil {
 				return err
 			}
-			if latest.len() >= maxCompactionKeys {
+			if latest.len() >= l.store.opts.CompactionKeys {
 				return errFound
 			}
 			if b.NextOffset() > reached {

@@ -387,6 +387,27 @@ func TestCompactionMergesSmallSegments(t *testing.T) {
 	}
 }
 
+// TestCompactionGoesAsFarAsItsMemoryReaches: a round ends where there are too many keys, in the middle of a segment, and the next goes on from there.
+func TestCompactionGoesAsFarAsItsMemoryReaches(t *testing.T) {
+	x := newCompacting(t, nil)
+	x.store.opts.CompactionKeys = 3
+	for range 2 {
+		for _, key := range []string{"a", "b", "c", "d", "e"} {
+			x.plain(key, "1")
+		}
+	}
+	x.compact() // a, b and c are known up to offset 2
+	if got := len(readCommitted(t, x.Log, 0)); got != 10 || x.mu.cleaned != 3 {
+		t.Errorf("%d records, cleaned up to %d", got, x.mu.cleaned)
+	}
+	x.maintain() // d, e, and a at 5
+	x.want("1-1 1:b=1", "2-2 2:c=1", "3-3 3:d=1", "4-4 4:e=1", "5-5 5:a=1", "6-6 6:b=1", "7-7 7:c=1", "8-8 8:d=1", "9-9 9:e=1")
+	for range 2 {
+		x.maintain()
+	}
+	x.want("5-5 5:a=1", "6-6 6:b=1", "7-7 7:c=1", "8-8 8:d=1", "9-9 9:e=1")
+}
+
 // TestRandomTransactionsAndCompaction compares what a read_committed consumer sees of a compacted log with a map, whatever is compacted, rolled and opened anew
 // in between.
 func TestRandomTransactionsAndCompaction(t *testing.T) {

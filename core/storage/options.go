@@ -25,6 +25,9 @@ type Options struct {
 	WALFileBytes int64 // size of one write-ahead log file; default 64 MiB
 	WALFiles     int   // write-ahead log files kept for reuse; default 4
 	OpenFiles    int   // segment files kept open; default 2048
+	// CompactionKeys bounds the memory of one round of compaction, about 50 bytes a key: it goes as far into the log as this many different keys reach, and the next
+	// round goes on from there. Default 1 Mi.
+	CompactionKeys int
 	// MinFreeBytes is the room on the disk below which appends are refused; they are taken again at twice that. Default 256 MiB, or 1 %
 	// of the disk where that is less.
 	MinFreeBytes int64
@@ -44,6 +47,7 @@ const (
 	defaultWALFileBytes = 64 << 20
 	defaultWALFiles     = 4
 	defaultOpenFiles    = 2048
+	defaultKeys         = 1 << 20 // of compaction
 	defaultMinFree      = 256 << 20
 	minFreeShare        = 100 // of the disk: one part in this many
 )
@@ -66,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = defaultOpenFiles
+	}
+	if o.CompactionKeys <= 0 {
+		o.CompactionKeys = defaultKeys
 	}
 	return o
 }
