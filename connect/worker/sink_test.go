@@ -80,8 +80,9 @@ func TestSinkFailuresAreTriedAgain(t *testing.T) {
 		}
 		return nil
 	}
+	deadLetters := c.topic("dead", 1)
 	task := c.sinkTask(s, topic, func(o *worker.SinkOptions) {
-		o.Errors.DeadLetter = c.topic("dead", 1)
+		o.Errors.DeadLetter = deadLetters
 		s.batch = connect.Batch{Records: 1000, Size: 1 << 20, Linger: 1e6}
 	})
 	r := start(t, task)
@@ -96,7 +97,7 @@ func TestSinkFailuresAreTriedAgain(t *testing.T) {
 	if len(seen) != 99 || seen["2"] != 0 || seen["1"] != 1 || seen["99"] != 1 {
 		t.Errorf("%d records, of 1 and 2 %d and %d", len(seen), seen["1"], seen["2"])
 	}
-	dead := c.read("dead")
+	dead := c.read(deadLetters)
 	if len(dead) != 1 || string(dead[0].Value) != "2" || string(dead[0].Key) != "k2" {
 		t.Fatalf("dead letters: %v", dead)
 	}
@@ -104,7 +105,7 @@ func TestSinkFailuresAreTriedAgain(t *testing.T) {
 	for _, h := range dead[0].Headers {
 		headers[h.Key] = string(h.Value)
 	}
-	want := map[string]string{worker.HeaderError: "bad", worker.HeaderOperator: "p/sink", worker.HeaderTopic: "in", worker.HeaderPartition: "0", worker.HeaderOffset: "2"}
+	want := map[string]string{worker.HeaderError: "bad", worker.HeaderOperator: c.prefix + "p/sink", worker.HeaderTopic: topic, worker.HeaderPartition: "0", worker.HeaderOffset: "2"}
 	if fmt.Sprint(headers) != fmt.Sprint(want) {
 		t.Errorf("headers %v, want %v", headers, want)
 	}
