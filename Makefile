@@ -47,10 +47,10 @@ test: setup check e2e-short ## the whole proof: check, and a short end-to-end ru
 check: build vet staticcheck docs-check unit ## build, vet, staticcheck, import rows, stale docs, unit, crash and fuzz-corpus tests
 
 vet: go-version
-	$(GO) vet ./... $(E2E) ./.ci/bench
+	$(GO) vet ./... $(E2E) ./.ci/bench ./.ci/capture/...
 
 staticcheck: go-version
-	$(GO) run $(STATICCHECK) ./... $(E2E) ./.ci/bench
+	$(GO) run $(STATICCHECK) ./... $(E2E) ./.ci/bench ./.ci/capture/...
 
 unit: go-version
 	.ci/unit race $(RACE_PKGS)

@@ -154,3 +154,25 @@ func TestDocumentationIsOfKeysThatAreKnown(t *testing.T) {
 		}
 	}
 }
+
+// FuzzConfigValues sets any value of any key: it is refused, or what was set is described and can be set again.
+func FuzzConfigValues(f *testing.F) {
+	for _, seed := range [][2]string{{"retention.ms", "-1"}, {"cleanup.policy", "compact,,delete"}, {"min.cleanable.dirty.ratio", "NaN"}, {"leader.replication.throttled.replicas", "0:1,*"},
+		{"max.connections.per.ip.overrides", "[::1]:5,a:"}, {"share.auto.offset.reset", "by_duration:P1D"}, {"match", "client_id=(((("}, {"compression.gzip.level", "-1"}, {"no.such.key", "\xff"}} {
+		f.Add(seed[0], seed[1])
+	}
+	c := &Controller{}
+	i := emptyImage().withTopic(&Topic{Name: "t"})
+	i.brokers[1] = Broker{ID: 1}
+	f.Fuzz(func(t *testing.T, key, value string) {
+		for _, r := range []Resource{{ResourceTopic, "t"}, {ResourceBroker, ""}, {ResourceBroker, "1"}, {ResourceGroup, "g"}, {ResourceClientMetrics, "m"}} {
+			cmd, err := c.decideConfig(i, r, []ConfigOp{{Key: key, Value: value}}, false)
+			if err != nil {
+				continue
+			}
+			if _, err := c.decideConfig(i.apply(cmd), r, []ConfigOp{{Key: key, Value: value}}, true); err != nil {
+				t.Errorf("%v: %s=%q was set, and cannot be set again: %v", r, key, value, err)
+			}
+		}
+	})
+}
