@@ -256,3 +256,47 @@ func readThrough(t *testing.T, what string, l *Log, want []string, rng *rand.Ran
 	}
 	return false
 }
+
+// TestDamagedActiveSegmentTakesWhatWasAcknowledged finds damage when the active segment is sealed: the store goes on, and what was acknowledged to the partition
+// comes to its segments before the write-ahead log is used again.
+func TestDamagedActiveSegmentTakesWhatWasAcknowledged(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	s := open(t, fs, known)
+	l := create(t, s, known, topicA, 0)
+	for i := range 6 {
+		mustAppend(t, l, plain(t, fmt.Sprintf("%d:%0500d", i, i)))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const name = "data/logs/a-0/00000000000000000000.log"
+	alter(t, fs, name, func(b []byte) []byte { b[8] = 0x7f; return b }) // the length of the first batch
+	for _, file := range []string{"index", "timeindex"} {
+		if err := fs.Remove("data/logs/a-0/00000000000000000000." + file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, fs, known)
+	l, other := s.Log(topicA, 0), create(t, s, known, topicB, 0)
+	acked := l.End()
+	for i := 6; i < 40; i++ {
+		a, err := appendSync(l, plain(t, fmt.Sprintf("%d:%0500d", i, i)))
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			acked = a.LastOffset + 1
+		}
+		mustAppend(t, other, plain(t, fmt.Sprintf("%02000d", i)))
+	}
+	if err := l.flushTail(nil); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("the damage was not found: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, r := openRecovered(t, fs, known)
+	if l := s.Log(topicA, 0); len(r.Offline) != 1 || l.End() != acked {
+		t.Errorf("it ends at %d, %d were acknowledged; %v", l.End(), acked, r.Offline)
+	}
+}

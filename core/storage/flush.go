@@ -34,10 +34,8 @@ func (l *Log) flushTail(last *entry) error {
 	list := l.mu.tail[:l.flushableLocked(last)]
 	l.mu.Unlock()
 	err := l.writeEntries(list)
-	if err == nil && l.Damaged() == nil {
-		if err = l.completeSegments(); errors.Is(err, ErrCorrupt) {
-			return l.foundDamage(err)
-		}
+	if err == nil {
+		err = l.completeSegments()
 	}
 	if err != nil && !errors.Is(l.Err(), ErrRemoved) {
 		l.store.fail(fmt.Errorf("write to the segments of %s: %w", l, err))
@@ -213,11 +211,13 @@ func (l *Log) completeSegments() error {
 		if liveFrom > 0 {
 			seg.older.Store(nil) // it may end where live began
 			var err error
-			if x, err = seg.loadOlder(seg.size); err != nil {
+			if x, err = seg.loadOlder(seg.size); errors.Is(err, ErrCorrupt) { // it gets no index files, and what was acknowledged comes to its place all the same
+				_, x = l.foundDamage(err), nil
+			} else if err != nil {
 				return err
 			}
 		}
-		if seg.size > 0 {
+		if seg.size > 0 && x != nil {
 			if err := seg.complete(x, seg.end, aborted, snapshot); err != nil {
 				return err
 			}

@@ -61,7 +61,7 @@ func (r *recovery) adoptTorn(walFrom uint64) error {
 	w := r.store.wal
 	for _, sequence := range missingSequences(w.mu.full, walFrom) {
 		for i, f := range w.mu.free {
-			if !f.torn {
+			if f.sequence != 0 {
 				continue
 			}
 			f.sequence = sequence

@@ -140,11 +140,15 @@ func mendHead(b []byte, sequence uint64) (walHead, bool) {
 	return walHead{}, false
 }
 
-// any tells whether the file holds a head of its sequence.
+// any tells whether the file holds a head of its sequence. Where its header should be are zeros in a file that was pre-written and never begun, so
+// that not all of it is read then.
 func (f *walFile) any() (bool, error) {
 	size, err := f.file.Size()
 	if err != nil {
 		return false, err
+	}
+	if !f.torn {
+		size = min(size, windowBytes)
 	}
 	at, err := f.search(&windowReader{file: f.file, size: size, window: windowBytes}, walHeaderBytes, func(walHead) bool { return true })
 	return at >= 0, err
