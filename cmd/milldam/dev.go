@@ -73,7 +73,7 @@ func (a *app) dev(cmd *cobra.Command, f devFlags) (err error) {
 	o := node.Options{FS: vfs.OS(), Dir: a.dir, Kafka: f.listen, HTTP: f.http, Version: version}
 	o.Logger, o.LogLevel = logger(line)
 	if f.memory {
-		o.FS = vfs.NewMem()
+		o.FS, o.ReserveBytes = vfs.NewMem(), -1
 	}
 	specs, err := a.folder(f.pipelines, cmd.Flags().Changed("pipelines"))
 	if err != nil {

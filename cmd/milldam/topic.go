@@ -167,6 +167,7 @@ type partitionRow struct {
 	Leader    int32   `json:"leader"`
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
+	Offline   []int32 `json:"offline"` // replicas whose files are damaged
 	Start     int64   `json:"start"`
 	End       int64   `json:"end"`
 }
@@ -199,8 +200,8 @@ func (a *app) topicDescribe() *cobra.Command {
 		for _, p := range t.Partitions.Sorted() {
 			s, _ := starts.Lookup(args[0], p.Partition)
 			e, _ := ends.Lookup(args[0], p.Partition)
-			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, s.Offset, e.Offset})
-			table = append(table, []string{fmt.Sprint(p.Partition), fmt.Sprint(p.Leader), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(s.Offset), fmt.Sprint(e.Offset)})
+			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, p.OfflineReplicas, s.Offset, e.Offset})
+			table = append(table, []string{fmt.Sprint(p.Partition), fmt.Sprint(p.Leader), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(p.OfflineReplicas), fmt.Sprint(s.Offset), fmt.Sprint(e.Offset)})
 		}
 		set, err := topicSettings(cmd.Context(), admin, args[0])
 		if err != nil {
@@ -209,7 +210,7 @@ func (a *app) topicDescribe() *cobra.Command {
 		id := base64.RawURLEncoding.EncodeToString(t.ID[:]) // as Kafka's tools write it
 		if a.output == "table" {
 			fmt.Fprintf(a.out, "topic %s, id %s\n\n", t.Topic, id)
-			if err := a.table([]string{"PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END"}, table); err != nil {
+			if err := a.table([]string{"PARTITION", "LEADER", "REPLICAS", "ISR", "OFFLINE", "START", "END"}, table); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -24,8 +25,13 @@ func (s *Server) describeLogDirs(cl *call, req *kmsg.DescribeLogDirsRequest) {
 		dir.TotalBytes, dir.UsableBytes = int64(total), int64(free)
 	}
 	at := map[string]int{}
+	var damaged []kmsg.DescribeLogDirsResponseDir
 	for _, l := range s.opts.Replicas.Store().Logs() {
 		if parts, asked := wanted[l.Topic()]; req.Topics != nil && (!asked || !slices.Contains(parts, l.Partition())) {
+			continue
+		}
+		if l.Damaged() != nil {
+			damaged = append(damaged, s.damagedDir(l))
 			continue
 		}
 		i, ok := at[l.Topic()]
@@ -41,6 +47,16 @@ func (s *Server) describeLogDirs(cl *call, req *kmsg.DescribeLogDirsRequest) {
 		dir.Topics[i].Partitions = append(dir.Topics[i].Partitions, p)
 	}
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
-	resp.Dirs = append(resp.Dirs, dir)
+	resp.Dirs = append(append(resp.Dirs, dir), damaged...)
 	cl.reply(resp)
+}
+
+// damagedDir names a partition that is not served, as the failed directory that it is.
+func (s *Server) damagedDir(l *storage.Log) kmsg.DescribeLogDirsResponseDir {
+	dir, t, p := kmsg.NewDescribeLogDirsResponseDir(), kmsg.NewDescribeLogDirsResponseDirTopic(), kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+	dir.Dir, dir.ErrorCode = l.Dir(), int16(wire.KafkaStorageError)
+	t.Topic, p.Partition, p.Size = l.Topic(), l.Partition(), l.SizeBytes()
+	t.Partitions = append(t.Partitions, p)
+	dir.Topics = append(dir.Topics, t)
+	return dir
 }

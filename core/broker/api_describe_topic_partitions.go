@@ -41,7 +41,7 @@ func (s *Server) describeTopicPartitions(cl *call, req *kmsg.DescribeTopicPartit
 			resp.NextCursor = cursor(name, from)
 			break
 		}
-		out, next := describedTopic(image, name, from, left)
+		out, next := s.describedTopic(image, name, from, left)
 		left -= len(out.Partitions)
 		resp.Topics = append(resp.Topics, out)
 		if next > 0 {
@@ -59,7 +59,7 @@ func cursor(topic string, partition int32) *kmsg.DescribeTopicPartitionsResponse
 }
 
 // describedTopic describes partitions of a topic from one on; next is the first that did not fit, 0 when all did.
-func describedTopic(image *meta.Image, name string, from int32, limit int) (out kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
+func (s *Server) describedTopic(image *meta.Image, name string, from int32, limit int) (out kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
 	out = kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic = kmsg.StringPtr(name)
 	t := image.Topic(name)
@@ -78,6 +78,7 @@ func describedTopic(image *meta.Image, name string, from int32, limit int) (out 
 		p := t.Partitions[i]
 		row := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		row.Partition, row.LeaderID, row.LeaderEpoch, row.Replicas, row.ISR = int32(i), p.Leader, int32(p.LeaderEpoch), p.Replicas, p.ISR
+		row.OfflineReplicas = s.offlineReplicas(t, int32(i))
 		row.EligibleLeaderReplicas, row.LastKnownELR = []int32{}, []int32{} // null is legal, and stops Kafka's tools
 		out.Partitions = append(out.Partitions, row)
 	}

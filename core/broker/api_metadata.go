@@ -23,7 +23,7 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 	create := cl.header.Version < 4 || req.AllowAutoTopicCreation
 	if all {
 		for t := range image.Topics() {
-			resp.Topics = append(resp.Topics, metadataTopic(t, req.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, s.metadataTopic(t, req.IncludeTopicAuthorizedOperations))
 		}
 	}
 	type topicKey struct {
@@ -42,7 +42,7 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 		answered[key] = true
 		t, err := s.findOrCreate(asked, create)
 		if err == nil {
-			resp.Topics = append(resp.Topics, metadataTopic(t, req.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, s.metadataTopic(t, req.IncludeTopicAuthorizedOperations))
 			continue
 		}
 		out := kmsg.NewMetadataResponseTopic()
@@ -105,7 +105,7 @@ func (s *Server) findOrCreate(asked kmsg.MetadataRequestTopic, create bool) (*me
 	return t, err
 }
 
-func metadataTopic(t *meta.Topic, operations bool) kmsg.MetadataResponseTopic {
+func (s *Server) metadataTopic(t *meta.Topic, operations bool) kmsg.MetadataResponseTopic {
 	out := kmsg.NewMetadataResponseTopic()
 	out.Topic, out.TopicID, out.IsInternal = kmsg.StringPtr(t.Name), t.ID, t.Internal
 	if operations {
@@ -114,9 +114,18 @@ func metadataTopic(t *meta.Topic, operations bool) kmsg.MetadataResponseTopic {
 	for i, p := range t.Partitions {
 		row := kmsg.NewMetadataResponseTopicPartition()
 		row.Partition, row.Leader, row.LeaderEpoch, row.Replicas, row.ISR = int32(i), p.Leader, int32(p.LeaderEpoch), p.Replicas, p.ISR
+		row.OfflineReplicas = s.offlineReplicas(t, int32(i))
 		out.Partitions = append(out.Partitions, row)
 	}
 	return out
+}
+
+// offlineReplicas are the replicas of a partition that do not serve because their files are damaged.
+func (s *Server) offlineReplicas(t *meta.Topic, partition int32) []int32 {
+	if l := s.opts.Replicas.Store().Log(t.ID, partition); l != nil && l.Damaged() != nil {
+		return []int32{s.opts.NodeID}
+	}
+	return []int32{}
 }
 
 // isInternal tells topics that clients may not write or remove.

@@ -218,6 +218,7 @@ func (c *committer) writePart(queue []queued) (int, error) {
 		}
 	}
 	c.stats.count(total, time.Since(began))
+	c.store.disk.appended(int(total))
 	file.size += total
 	file.made = max(file.made, file.size)
 	return n, nil

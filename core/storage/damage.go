@@ -98,3 +98,6 @@ func (l *Log) Damaged() error {
 	defer l.mu.Unlock()
 	return l.mu.damage
 }
+
+// Dir is the log's directory.
+func (l *Log) Dir() string { return l.dir }

@@ -437,9 +437,6 @@ func (s *Store) tailMemory() int64 { return max(s.tailBytes.Load(), s.slabs.tail
 
 // room waits while the memory tails hold more than twice their bound: the disk is slower than the producers.
 func (s *Store) room(bytes int) error {
-	if s.full.Load() {
-		return fmt.Errorf("%w: less than %d bytes are free below %s; delete topics or lower their retention, it goes on by itself", ErrDiskFull, s.minFree.Load(), s.opts.Dir)
-	}
 	if s.tailMemory()+int64(bytes) <= tailSlack*s.opts.TailBytes {
 		return nil
 	}

@@ -287,6 +287,10 @@ func (l *Log) appendKept(kept record.Batch, in *slab, epoch record.LeaderEpoch, 
 		return Appended{}, err
 	}
 	if duplicate == nil {
+		if err := l.store.disk.check(origin); err != nil {
+			in.unused()
+			return Appended{}, err
+		}
 		return l.enqueueLocked(kept, in, epoch, p), nil
 	}
 	in.unused()

@@ -12,9 +12,9 @@ import (
 // at the room on the disk. now is compared with the records' timestamps. The owner calls it every few seconds to minutes; it returns the first
 // error, after it has been at every log.
 func (s *Store) Maintain(ctx context.Context, now time.Time) error {
-	s.checkRoom()
+	s.disk.look()
 	s.slabs.trim()
-	var first error
+	first := s.disk.keep()
 	for _, l := range s.Logs() {
 		if err := l.sealDue(now); err != nil && first == nil && l.Err() == nil {
 			first = err

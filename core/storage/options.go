@@ -28,9 +28,12 @@ type Options struct {
 	// CompactionKeys bounds the memory of one round of compaction, about 50 bytes a key: it goes as far into the log as this many different keys reach, and the next
 	// round goes on from there. Default 1 Mi.
 	CompactionKeys int
-	// MinFreeBytes is the room on the disk below which appends are refused; they are taken again at twice that. Default 256 MiB, or 1 %
-	// of the disk where that is less.
+	// MinFreeBytes is the room on the disk below which clients' appends are refused; they are taken again at a quarter more. Default 5 % of the disk, at least
+	// 1 GiB, and at most a quarter of the disk.
 	MinFreeBytes int64
+	// ReserveBytes is the size of the file that is given up for groups, transactions and metadata when the disk is full; at most 1/32 of the disk. Default 64
+	// MiB, none when it is negative.
+	ReserveBytes int64
 }
 
 // FlushMode says when an append counts as committed.
@@ -48,8 +51,6 @@ const (
 	defaultWALFiles     = 4
 	defaultOpenFiles    = 2048
 	defaultKeys         = 1 << 20 // of compaction
-	defaultMinFree      = 256 << 20
-	minFreeShare        = 100 // of the disk: one part in this many
 )
 
 func (o Options) withDefaults() Options {
@@ -67,6 +68,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.WALFiles <= 0 {
 		o.WALFiles = defaultWALFiles
+	}
+	if o.ReserveBytes == 0 {
+		o.ReserveBytes = DefaultReserveBytes
 	}
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = defaultOpenFiles

@@ -34,6 +34,8 @@ func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 	s.mu.logs = map[logKey]*Log{}
 	s.files = newFileCache(s.opts.FS, s.opts.OpenFiles)
 	s.committer, s.flusher = newCommitter(s), newFlusher(s)
+	s.disk = newDiskGuard(s.opts, &s.tailBytes)
+	s.disk.look()
 	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}, aside: map[*Log]*asideFile{}}
 	if err := r.run(ctx); err != nil {
 		err = fmt.Errorf("open the log store in %s: %w", s.opts.Dir, err)
@@ -42,7 +44,6 @@ func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 		}
 		return nil, Recovery{}, errors.Join(err, s.files.close())
 	}
-	s.checkRoom()
 	go s.committer.commitLoop()
 	go s.flusher.flushLoop()
 	r.out.Took = time.Since(began)

@@ -168,7 +168,7 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 		l.damaged(fmt.Errorf("replay offset %d: %w", h.offset, err))
 		return r.setAside(l, h, batch)
 	}
-	if s.tailMemory() > s.opts.TailBytes {
+	if s.tailMemory() > s.opts.TailBytes && s.disk.level.Load() != diskCritical { // on a full disk it waits in memory, as much as the write-ahead log has
 		return s.flushTails(s.Logs())
 	}
 	return nil

@@ -32,7 +32,7 @@ func (s *commitStats) count(bytes int64, took time.Duration) {
 func (s *Store) Stats() Stats {
 	c := &s.committer.stats
 	out := Stats{Commits: c.commits.Load(), CommittedBytes: c.bytes.Load(), CommitTime: time.Duration(c.nanos.Load()), TailBytes: s.tailMemory(),
-		TailLimit: s.opts.TailBytes, WaitingAppends: s.waiting.Load(), Full: s.full.Load(), Offline: s.Err() != nil}
+		TailLimit: s.opts.TailBytes, WaitingAppends: s.waiting.Load(), Full: s.DiskFull(), Offline: s.Err() != nil}
 	for _, l := range s.Logs() {
 		out.Partitions++
 		if l.Damaged() != nil {

@@ -58,7 +58,7 @@ func openRecovered(t testing.TB, fs vfs.FS, known topics) (*Store, Recovery) {
 
 func smallOptions(fs vfs.FS, known topics) Options {
 	return Options{FS: fs, Dir: "data", Topic: known.lookup, TailBytes: 64 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3,
-		Logger: slog.New(slog.DiscardHandler)}
+		Logger: slog.New(slog.DiscardHandler), ReserveBytes: -1}
 }
 
 func create(t testing.TB, s *Store, known topics, id record.TopicID, partition int32) *Log {
@@ -556,46 +556,6 @@ func TestFailedSyncTakesTheStoreOffline(t *testing.T) {
 	again := open(t, mem, known)
 	if got := read(t, again.Log(topicA, 0), 0); got[0] != "0=before" {
 		t.Errorf("after opening anew: %v", got)
-	}
-}
-
-func TestFullDiskRefusesAppendsAndResumes(t *testing.T) {
-	known, fs := twoTopics(), vfs.NewMem()
-	fs.SetCapacity(1 << 20)
-	opts := smallOptions(fs, known)
-	opts.MinFreeBytes = 300 << 10
-	s, _, err := Open(t.Context(), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	l := create(t, s, known, topicA, 0)
-	for i := 0; ; i++ {
-		_, err := appendSync(l, plain(t, fmt.Sprintf("%04000d", i)))
-		if errors.Is(err, ErrDiskFull) {
-			break
-		}
-		if err != nil || i > 1000 {
-			t.Fatalf("append %d: %v", i, err)
-		}
-		if err := s.Maintain(t.Context(), time.Now()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	end := l.End()
-	if got := read(t, l, 0); len(got) != int(end) {
-		t.Errorf("%d of %d records are read from a full disk", len(got), end)
-	}
-	if _, err := l.DeleteRecords(t.Context(), end); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := s.Maintain(t.Context(), time.Now()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if a, err := appendSync(l, plain(t, "room again")); err != nil || a.BaseOffset != end {
-		t.Errorf("with room again: %+v, %v", a, err)
 	}
 }
 

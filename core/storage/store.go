@@ -44,8 +44,7 @@ type Store struct {
 	space     *sync.Cond   // tailBytes sank, or the store went offline
 	waiting   atomic.Int64 // appends that wait for space
 	failed    atomic.Pointer[offlineError]
-	full      atomic.Bool
-	minFree   atomic.Int64
+	disk      *diskGuard
 
 	// dirs counts the partitions' directories that were made, and how many of them are durable.
 	dirs struct {
@@ -249,29 +248,6 @@ func (s *Store) fail(err error) {
 	s.space.L.Lock()
 	defer s.space.L.Unlock()
 	s.space.Broadcast()
-}
-
-// checkRoom looks whether the disk is nearly full. Appends are refused below the bound and taken again at twice that, so that a disk at
-// the bound does not flap.
-func (s *Store) checkRoom() {
-	total, free, err := s.opts.FS.Usage(s.opts.Dir)
-	if err != nil {
-		s.opts.Logger.Warn("how full the disk is cannot be told", "dir", s.opts.Dir, "error", err)
-		return
-	}
-	minFree := s.opts.MinFreeBytes
-	if minFree == 0 {
-		minFree = min(defaultMinFree, int64(total/minFreeShare))
-	}
-	s.minFree.Store(minFree)
-	switch full := s.full.Load(); {
-	case !full && int64(free) < minFree:
-		s.full.Store(true)
-		s.opts.Logger.Error("the disk is nearly full: appends are refused until there is room again", "dir", s.opts.Dir, "free_bytes", free)
-	case full && int64(free) >= 2*minFree:
-		s.full.Store(false)
-		s.opts.Logger.Info("there is room on the disk again", "dir", s.opts.Dir, "free_bytes", free)
-	}
 }
 
 // Close writes all tails to their segments, syncs everything and ends. Appends must have ended. After it recovery has nothing to do.

@@ -66,6 +66,9 @@ func (l *Log) AppendMarker(m record.Marker, transactionVersion int8, epoch recor
 	if err := l.errLocked(); err != nil {
 		return Appended{}, fmt.Errorf("append a marker to %s: %w", l, err)
 	}
+	if err := l.store.disk.check(FromCoordinator); err != nil {
+		return Appended{}, fmt.Errorf("append a marker to %s: %w", l, err)
+	}
 	if err := l.mu.producers.checkMarker(m, transactionVersion); err != nil {
 		return Appended{}, fmt.Errorf("append a marker to %s: %w", l, err)
 	}

@@ -131,13 +131,7 @@ func makeWALFile(fs vfs.FS, dir, name string, size int64) (*walFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	zeros := make([]byte, min(size, zeroChunk))
-	for at := int64(0); at < size && err == nil; at += int64(len(zeros)) {
-		_, err = f.WriteAt(zeros[:min(size-at, int64(len(zeros)))], at)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
+	err = writeZeros(f, size)
 	if err == nil {
 		err = fs.SyncDir(dir)
 	}

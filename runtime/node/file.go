@@ -29,6 +29,10 @@ type File struct {
 	Log struct {
 		Flush string `yaml:"flush" default:"durable" enum:"durable,replicated" doc:"durable: an acknowledgement follows its sync; replicated: it does not wait for the disk"`
 	} `yaml:"log" doc:"partition logs"`
+	Storage struct {
+		MinFree config.Size `yaml:"min_free" doc:"free space on the disk below which produce requests are refused; they are taken again at a quarter more. Without it 5 % of the disk, at least 1GiB and at most a quarter of the disk"`
+		Reserve config.Size `yaml:"reserve" default:"64MiB" doc:"size of a file that is given up for groups, transactions and metadata when the disk is full, at most 1/32 of it; 0 is none"`
+	} `yaml:"storage" doc:"the disk"`
 	Pipelines struct {
 		Dir string `yaml:"dir" doc:"folder of pipelines to run"`
 	} `yaml:"pipelines" doc:"pipelines"`
@@ -109,6 +113,10 @@ func ParseFile(name string, text []byte, o config.Options) (Options, string, con
 	maps.Copy(out.Static, f.Kafka)
 	setMillis(&out.InitialRebalanceDelay, out.Static, "group.initial.rebalance.delay.ms")
 	setMillis(&out.MaintainEvery, out.Static, "log.retention.check.interval.ms")
+	out.MinFreeBytes, out.ReserveBytes = int64(f.Storage.MinFree), int64(f.Storage.Reserve)
+	if out.ReserveBytes == 0 {
+		out.ReserveBytes = -1
+	}
 	if f.Log.Flush == "replicated" || out.Static["log.flush"] == "replicated" {
 		out.Flush = storage.FlushReplicated
 		out.Static["log.flush"] = "replicated"

@@ -43,6 +43,8 @@ type Node struct {
 	storage      *storageMetrics
 	manager      atomic.Pointer[pipelines.Manager]
 
+	maintaining sync.Mutex // the right to maintain the logs
+
 	ready    atomic.Bool
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -65,6 +67,9 @@ func (n *Node) start(ctx context.Context) error {
 	var err error
 	if n.lock, err = openFolder(o.FS, o.Dir, o.Names); err != nil {
 		return err
+	}
+	if err := roomToOpen(o.FS, o.Dir); err != nil {
+		return fmt.Errorf("make room in %s: %w", o.Dir, err)
 	}
 	if n.instance, err = instanceID(o.FS, o.Dir); err != nil {
 		return fmt.Errorf("name this instance: %w", err)
@@ -89,8 +94,9 @@ func (n *Node) start(ctx context.Context) error {
 	n.serve(n.kafka)
 	n.memory = wire.NewMemoryListener("embedded:9092")
 	n.serve(n.memory)
-	n.wg.Add(1)
+	n.wg.Add(2)
 	go n.maintainLoop(background)
+	go n.guardLoop(background)
 	if err := writeEndpoints(o.FS, o.Dir, n.Endpoints()); err != nil {
 		return fmt.Errorf("write %s: %w", EndpointsFile, err)
 	}
@@ -111,7 +117,7 @@ func (n *Node) open(ctx context.Context) error {
 		return fmt.Errorf("register this broker: %w", err)
 	}
 	n.replicas, n.recovery, err = replica.Open(ctx, replica.Options{NodeID: o.NodeID, Controller: n.controller, Logger: o.Logger,
-		Storage: storage.Options{FS: o.FS, Dir: o.Dir, Flush: o.Flush, Logger: o.Logger}})
+		Storage: storage.Options{FS: o.FS, Dir: o.Dir, Flush: o.Flush, Logger: o.Logger, MinFreeBytes: o.MinFreeBytes, ReserveBytes: o.ReserveBytes}})
 	if err != nil {
 		return err
 	}
@@ -162,11 +168,18 @@ func (n *Node) maintainLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if err := n.replicas.Store().Maintain(ctx, now); err != nil && ctx.Err() == nil {
-				n.opts.Logger.Error("logs could not be maintained", "error", err)
-			}
+			n.maintain(ctx, now)
 			n.coordinators.Groups.Expire(now)
 		}
+	}
+}
+
+// maintain applies retention and compaction.
+func (n *Node) maintain(ctx context.Context, now time.Time) {
+	n.maintaining.Lock()
+	defer n.maintaining.Unlock()
+	if err := n.replicas.Store().Maintain(ctx, now); err != nil && ctx.Err() == nil {
+		n.opts.Logger.Error("logs could not be maintained", "error", err)
 	}
 }
 

@@ -21,6 +21,9 @@ type Options struct {
 	// Insecure allows addresses that are not on the loopback.
 	Insecure bool
 
+	// MinFreeBytes and ReserveBytes are storage's guards against a full disk.
+	MinFreeBytes, ReserveBytes int64
+
 	NodeID int32 // default 1
 	Flush  storage.FlushMode
 	Static map[string]string // Kafka's broker keys of the configuration file

@@ -1,0 +1,161 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/vfs"
+)
+
+// fillDisk appends to l until clients are refused, and returns the last batch that was taken.
+func fillDisk(t *testing.T, s *Store, l *Log) record.Batch {
+	t.Helper()
+	var last record.Batch
+	for i := range record.Sequence(2000) {
+		b := idempotent(t, 5, 0, i, fmt.Sprintf("%04000d", i))
+		_, err := appendSync(l, b)
+		if errors.Is(err, ErrDiskFull) {
+			return last
+		}
+		if err != nil {
+			t.Fatalf("append %d: %v", i, err)
+		}
+		last = b
+		s.LookAtDisk()
+	}
+	t.Fatal("the disk does not fill")
+	return nil
+}
+
+func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	fs.SetCapacity(2 << 20)
+	opts := smallOptions(fs, known)
+	opts.MinFreeBytes, opts.ReserveBytes = 300<<10, 64<<10
+	s, _, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, internal := create(t, s, known, topicA, 0), create(t, s, known, topicB, 0)
+	must(s.Maintain(t.Context(), time.Now())) // which makes the reserve
+	if there, err := vfs.Exists(fs, "data/reserve"); !there || err != nil {
+		t.Fatalf("no reserve: %v", err)
+	}
+	last := fillDisk(t, s, l)
+	end := l.End()
+
+	if got := read(t, l, 0); len(got) != int(end) {
+		t.Errorf("%d of %d records are read from a full disk", len(got), end)
+	}
+	if a, err := appendSync(l, append(record.Batch(nil), last...)); err != nil || !a.Duplicate {
+		t.Errorf("what was taken, sent again: %+v, %v", a, err)
+	}
+	internally := func() error {
+		done := make(chan error, 1)
+		p := NewPending(func(err error) { done <- err })
+		_, err := internal.Append(plain(t, fmt.Sprintf("%01000d", 1)), 0, FromCoordinator, nil, p)
+		p.Arm()
+		return errors.Join(err, <-done)
+	}
+	must(internally())
+	// Others fill the disk: the reserve is given up, and coordinators go on until half of it is used.
+	other, err := fs.Create("other")
+	must(err)
+	_, free, err := fs.Usage("data")
+	must(err)
+	_, err = other.WriteAt(make([]byte, int64(free)-30<<10), 0)
+	must(err)
+	s.LookAtDisk()
+	if there, err := vfs.Exists(fs, "data/reserve"); there || err != nil {
+		t.Fatalf("the reserve is there still: %v", err)
+	}
+	must(internally())
+	_, free, err = fs.Usage("data")
+	must(err)
+	_, err = other.WriteAt(make([]byte, 10<<10), int64(2<<20)) // a hole costs nothing here but what it is long
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("free are %d: %v", free, err)
+	}
+	must(other.Truncate(250 << 10))
+	s.LookAtDisk()
+	if _, err := appendSync(l, plain(t, "v")); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("at the bound: %v", err)
+	}
+	// DeleteRecords makes room, and it goes on by itself.
+	_, err = l.DeleteRecords(t.Context(), end)
+	must(err)
+	for range 2 {
+		must(s.Maintain(t.Context(), time.Now()))
+	}
+	if a, err := appendSync(l, plain(t, "room again")); err != nil || a.BaseOffset != end {
+		t.Errorf("with room again: %+v, %v", a, err)
+	}
+	must(s.Maintain(t.Context(), time.Now()))
+	if there, err := vfs.Exists(fs, "data/reserve"); !there || err != nil {
+		t.Errorf("the reserve is not made again: %v", err)
+	}
+	must(s.Err())
+}
+
+// TestNoSpaceLeft fills the disk behind the guard's back: the store latches offline, and opens anew with everything it acknowledged.
+func TestNoSpaceLeft(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	fs.SetCapacity(1 << 20)
+	opts := smallOptions(fs, known)
+	opts.MinFreeBytes = 1
+	s, _, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := create(t, s, known, topicA, 0)
+	acked := 0
+	for i := 0; ; i++ {
+		if _, err := appendSync(l, plain(t, fmt.Sprintf("%d:%04000d", i, i))); err != nil {
+			if !errors.Is(err, ErrOffline) || !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("append %d: %v", i, err)
+			}
+			break
+		}
+		acked++
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fs.SetCapacity(4 << 20)
+	again, r := openRecovered(t, fs, known)
+	if got := read(t, again.Log(topicA, 0), 0); len(got) < acked || len(r.Offline) > 0 {
+		t.Errorf("%d records, %d were acknowledged; %v", len(got), acked, r.Offline)
+	}
+	mustAppend(t, again.Log(topicA, 0), plain(t, "v"))
+}
+
+func TestLevelsOfADisk(t *testing.T) {
+	for name, x := range map[string]struct {
+		old  int32
+		left int64
+		want int32
+	}{
+		"roomy":                          {diskRoomy, 1000, diskRoomy},
+		"at the bound":                   {diskRoomy, 999, diskFull},
+		"full stays so a quarter longer": {diskFull, 1249, diskFull},
+		"and ends there":                 {diskFull, 1250, diskRoomy},
+		"critical at once":               {diskRoomy, 99, diskCritical},
+		"critical stays so":              {diskCritical, 124, diskCritical},
+		"critical becomes full":          {diskCritical, 125, diskFull},
+	} {
+		if got := next(x.old, x.left, 1000, 100); got != x.want {
+			t.Errorf("%s: %d, want %d", name, got, x.want)
+		}
+	}
+}
