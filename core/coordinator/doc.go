@@ -14,7 +14,7 @@
 // Goroutines: applyLoop, which takes what was committed, and one timer for all sessions and rebalances; Close ends both. One lock, Groups.mu, guards everything;
 // replies are called with it held, and do not block. The lock is not held while a log is opened.
 //
-// Files: groups.go (the type, lookup, writes), state.go (durable state and apply), records.go and consumer_records.go with flexible.go (encoding), deadlines.go (timers);
+// Files: groups.go (the type, lookup, writes), state.go (durable state and apply), records.go and consumer_records.go with flexible.go (encoding), deadlines.go (timers), committed.go (what follows a commit);
 // offsets.go (commit, fetch), pending.go (transactions), removal.go (delete, expiry), admin.go and consumer_describe.go (list, describe);
 // of the classic protocol join.go, sync.go (sync, heartbeat, leave), group.go (a group's state);
 // of KIP-848 consumer.go (what lives of a group, and changes of it), consumer_state.go (its durable state), consumer_heartbeat.go (join, heartbeat, leave),

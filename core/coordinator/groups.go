@@ -101,19 +101,14 @@ type Groups struct {
 	}
 	opening sync.Mutex // one log is opened at a time; taken before mu
 
-	committed struct { // what applyLoop has to do
-		sync.Mutex
-		list []func()
-		wake chan struct{} // capacity 1
-	}
+	committed *committed
 }
 
 // New returns a coordinator. Load brings back what an earlier life left.
 func New(o Options) *Groups {
-	g := &Groups{opts: o.withDefaults()}
+	g := &Groups{opts: o.withDefaults(), committed: newCommitted()}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.mu.shards, g.mu.groups, g.mu.consumers = map[int32]*shard{}, map[string]*group{}, map[string]*consumer{}
-	g.committed.wake = make(chan struct{}, 1)
 	g.mu.deadlines.fire = func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -122,7 +117,10 @@ func New(o Options) *Groups {
 		}
 	}
 	g.wg.Add(1)
-	go g.applyLoop()
+	go func() {
+		defer g.wg.Done()
+		g.committed.applyLoop(g.ctx, g.apply)
+	}()
 	return g
 }
 
@@ -317,35 +315,9 @@ func (g *Groups) settle(s *shard, name string) {
 }
 
 // later has fn called by applyLoop, with mu held.
-func (g *Groups) later(fn func()) {
-	g.committed.Lock()
-	g.committed.list = append(g.committed.list, fn)
-	g.committed.Unlock()
-	select {
-	case g.committed.wake <- struct{}{}:
-	default:
-	}
-}
+func (g *Groups) later(fn func()) { g.committed.later(fn) }
 
-// applyLoop takes over what was committed, in the order of the logs. The committer of the storage cannot: it must not wait for mu.
-func (g *Groups) applyLoop() {
-	defer g.wg.Done()
-	for {
-		select {
-		case <-g.committed.wake:
-		case <-g.ctx.Done():
-			g.drainCommitted()
-			return
-		}
-		g.drainCommitted()
-	}
-}
-
-func (g *Groups) drainCommitted() {
-	g.committed.Lock()
-	list := g.committed.list
-	g.committed.list = nil
-	g.committed.Unlock()
+func (g *Groups) apply(list []func()) {
 	g.mu.Lock()
 	for _, fn := range list {
 		fn()

@@ -32,11 +32,7 @@ type Transactions struct {
 	}
 	opening sync.Mutex // one log is opened at a time; taken before mu
 
-	committed struct { // what applyLoop has to do
-		sync.Mutex
-		list []func()
-		wake chan struct{} // capacity 1
-	}
+	committed *committed
 }
 
 // txnShard is what one partition of the transaction topic says.
@@ -76,10 +72,9 @@ func (x *transaction) view() *txnView {
 
 // NewTransactions returns a coordinator. Load brings back what an earlier life left.
 func NewTransactions(o TxnOptions) *Transactions {
-	t := &Transactions{opts: o.withDefaults()}
+	t := &Transactions{opts: o.withDefaults(), committed: newCommitted()}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.mu.shards, t.mu.ids = map[int32]*txnShard{}, map[string]*transaction{}
-	t.committed.wake = make(chan struct{}, 1)
 	t.mu.deadlines.fire = func() {
 		t.locked(func() {
 			if !t.mu.closed {
@@ -92,7 +87,10 @@ func NewTransactions(o TxnOptions) *Transactions {
 		t.mu.deadlines.after(t.opts.ExpireEvery, t.expireLocked)
 	})
 	t.wg.Add(1)
-	go t.applyLoop()
+	go func() {
+		defer t.wg.Done()
+		t.committed.applyLoop(t.ctx, t.apply)
+	}()
 	return t
 }
 
@@ -286,35 +284,9 @@ func (t *Transactions) dropLocked(s *txnShard) {
 }
 
 // later has fn called by applyLoop, with mu held.
-func (t *Transactions) later(fn func()) {
-	t.committed.Lock()
-	t.committed.list = append(t.committed.list, fn)
-	t.committed.Unlock()
-	select {
-	case t.committed.wake <- struct{}{}:
-	default:
-	}
-}
+func (t *Transactions) later(fn func()) { t.committed.later(fn) }
 
-// applyLoop takes over what was committed, in the order of the logs. The committer of the storage cannot: it must not wait for mu.
-func (t *Transactions) applyLoop() {
-	defer t.wg.Done()
-	for {
-		select {
-		case <-t.committed.wake:
-		case <-t.ctx.Done():
-			t.drainCommitted()
-			return
-		}
-		t.drainCommitted()
-	}
-}
-
-func (t *Transactions) drainCommitted() {
-	t.committed.Lock()
-	list := t.committed.list
-	t.committed.list = nil
-	t.committed.Unlock()
+func (t *Transactions) apply(list []func()) {
 	t.locked(func() {
 		for _, fn := range list {
 			fn()
