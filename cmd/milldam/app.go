@@ -146,7 +146,7 @@ func (a *app) root() *cobra.Command {
 	f.StringSliceVarP(&a.brokers, "brokers", "b", nil, "host:port of a Kafka cluster; without it MILLDAM_BROKERS, .milldam.yaml, <dir>/endpoints.json, 127.0.0.1:9092")
 	f.StringVar(&a.dir, "dir", node.DefaultDir, "data folder")
 	f.StringVarP(&a.output, "output", "o", "table", "output format: table, json, yaml, name")
-	return family(root, a.devCommand(), a.serverCommand(), a.patient(a.topicCommand()), a.tailCommand(), a.sendCommand(), a.patient(a.groupCommand()), a.pipelineCommand(),
+	return family(root, a.devCommand(), a.serverCommand(), a.patient(a.topicCommand()), a.tailCommand(), a.sendCommand(), a.patient(a.groupCommand()), a.logCommand(), a.pipelineCommand(),
 		a.versionCommand(), a.docsCommand())
 }
 
