@@ -130,12 +130,13 @@ func (c *slab) release() {
 }
 
 // stale is what tests find in a batch that is looked at after it was dropped.
-const stale = 0xdb
+const stale = "a batch that was dropped"
 
 func (s *slabs) takeBackLocked(c *slab) {
 	if invariant.On {
-		for i := range c.data[:c.used] {
-			c.data[i] = stale
+		used := c.data[:c.used]
+		for n := copy(used, stale); n < len(used); n *= 2 {
+			copy(used[n:], used[:n])
 		}
 	}
 	if len(s.mu.free) < idleSlabs && !s.mu.closed {

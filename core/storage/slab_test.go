@@ -28,7 +28,7 @@ func TestSlabsAreUsedAgainWhenTheLastBatchIsDropped(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
 	var live []held
 	largest := 0
-	for n := range 5000 {
+	for n := range 1000 {
 		b := bytes.Repeat([]byte{byte(n)}, 1+rng.IntN(largestSlab/batchesOfSlab-1))
 		kept, in, err := s.keep(b)
 		if err != nil {
