@@ -178,7 +178,7 @@ func TestMoreMistakes(t *testing.T) {
 		"typo":        {"waiting", "source: { topic: { names: [ordres] } }\nsink: { stdout: {} }", []string{"topic ordres", "does not exist", "milldam topic create ordres"}},
 		"no-file":     {"blocked", "source: { file: { path: /nothing.ndjson, read: once } }\nsink: { topic: { name: a } }", []string{"/nothing.ndjson", "source.file.path"}},
 		"no-number":   {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsteps: [{ map: { n: int(value.a) } }]\nsink: { topic: { name: b } }", []string{"p.yaml:", "steps[0].map", "errors.dead_letter"}},
-		"no-duration": {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsink: { topic: { name: c, create: { config: { retention.ms: long } } } }", []string{"topic c", `"long"`, "sink.topic.create"}},
+		"no-duration": {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsink: { topic: { name: c, create: { config: { retention.ms: long } } } }", []string{"topic c", "retention.ms", "long", "sink.topic.create"}},
 		"replicas":    {"blocked", "source: { generate: { rate: 1/s, value: { a: x } } }\nsink: { topic: { name: d, create: { replicas: 3 } } }", []string{"topic d", "3 replicas", "sink.topic.create"}},
 	}
 	var yaml strings.Builder
