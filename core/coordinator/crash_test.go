@@ -329,7 +329,7 @@ func (h *crashHistory) life(fs vfs.FS) (err error) {
 	config.CleanupDelete, config.CleanupCompact, config.MinCleanableRatio, config.SegmentBytes, config.Retention = false, true, 0, 4<<10, -1
 	config.DeleteRetention = time.Minute // less than Maintain is ahead: tombstones and markers go
 	id := record.TopicID{9}
-	s, _, err := storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3,
+	s, _, err := storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3, ReserveBytes: -1,
 		Topic: func(of record.TopicID) (string, storage.LogConfig, bool) {
 			return "__consumer_offsets", config, of == id
 		}})

@@ -52,7 +52,7 @@ func (h *txnCrash) open(fs vfs.FS) error {
 	configs := map[record.TopicID]storage.LogConfig{crashDataID: data, crashStateID: state}
 	names := map[record.TopicID]string{crashDataID: crashDataName, crashStateID: "__transaction_state"}
 	var err error
-	h.store, _, err = storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3,
+	h.store, _, err = storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3, ReserveBytes: -1,
 		Topic: func(of record.TopicID) (string, storage.LogConfig, bool) {
 			c, ok := configs[of]
 			return names[of], c, ok
