@@ -30,9 +30,20 @@ func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	for _, t := range req.Topics {
 		list = append(list, asked{name: t.Topic, id: t.TopicID})
 	}
+	image, named := s.opts.Controller.Image(), map[record.TopicID]int{}
+	for _, a := range list {
+		if t := topicAsked(image, a.name, a.id); t != nil {
+			named[t.ID]++
+		}
+	}
 	for _, a := range list {
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = a.name, a.id
+		if t := topicAsked(image, a.name, a.id); t != nil && named[t.ID] > 1 {
+			out.ErrorCode, out.ErrorMessage = int16(s.code(errTopicTwice)), message(errTopicTwice)
+			resp.Topics = append(resp.Topics, out)
+			continue
+		}
 		t, err := s.deleteTopic(ctx, a.name, a.id, changes)
 		if t != nil {
 			out.Topic, out.TopicID = kmsg.StringPtr(t.Name), t.ID
@@ -44,14 +55,22 @@ func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	cl.reply(resp)
 }
 
+var errTopicTwice = wrapped{meta.ErrInvalidRequest, "The topic was named more than once."}
+
+// topicAsked is the topic with a name, or without one that with an id; nil when there is none.
+func topicAsked(image *meta.Image, name *string, id record.TopicID) *meta.Topic {
+	if name != nil {
+		return image.Topic(*name)
+	}
+	return image.TopicByID(id)
+}
+
 func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicID, changes *mutations) (*meta.Topic, error) {
 	image := s.opts.Controller.Image()
-	t := image.TopicByID(id)
+	t := topicAsked(image, name, id)
 	switch {
-	case name != nil:
-		if t = image.Topic(*name); t == nil {
-			return nil, wrapped{meta.ErrUnknownTopic, "unknown topic " + *name}
-		}
+	case t == nil && name != nil:
+		return nil, wrapped{meta.ErrUnknownTopic, "unknown topic " + *name}
 	case t == nil:
 		return nil, unknownID
 	}

@@ -30,9 +30,7 @@ func (s *Server) describeTopicPartitions(cl *call, req *kmsg.DescribeTopicPartit
 		from = req.Cursor.Partition
 	}
 	left := int(s.opts.Controller.BrokerInt(image, "max.request.partition.size.limit"))
-	if req.ResponsePartitionLimit > 0 {
-		left = min(left, int(req.ResponsePartitionLimit))
-	}
+	left = max(min(left, int(req.ResponsePartitionLimit)), 1)
 	for i, name := range names {
 		if i > 0 || req.Cursor == nil || name != req.Cursor.Topic {
 			from = 0

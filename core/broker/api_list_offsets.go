@@ -50,7 +50,26 @@ func (s *Server) listOffsets(cl *call, req *kmsg.ListOffsetsRequest) {
 	cl.reply(resp)
 }
 
+// listsTime tells whether a version knows a time, which all do that is no special one.
+func listsTime(version int16, at int64) bool {
+	switch at {
+	case maxTimestamp:
+		return version >= listMaxTimestamp
+	case earliestLocal:
+		return version >= listEarliestLocal
+	case latestTiered:
+		return version >= listLatestTiered
+	case earliestPending:
+		return version >= listPending
+	}
+	return at >= earliestOffset
+}
+
 func (s *Server) listOffset(version int16, committed bool, topic string, in *kmsg.ListOffsetsRequestTopicPartition, out *kmsg.ListOffsetsResponseTopicPartition) error {
+	if !listsTime(version, in.Timestamp) { // before the partition is looked for, as in Kafka
+		out.ErrorCode = int16(wire.UnsupportedVersion)
+		return nil
+	}
 	p, err := s.opts.Replicas.Partition(topic, in.Partition)
 	if err == nil {
 		err = p.CheckEpoch(record.LeaderEpoch(in.CurrentLeaderEpoch))
@@ -67,18 +86,16 @@ func (s *Server) listOffset(version int16, committed bool, topic string, in *kms
 	switch ts := in.Timestamp; {
 	case ts == latestOffset:
 		at(p.Readable(committed))
-	case ts == earliestOffset, ts == earliestLocal && version >= listEarliestLocal:
+	case ts == earliestOffset, ts == earliestLocal:
 		at(p.Log.Start())
-	case ts == latestTiered && version >= listLatestTiered, ts == earliestPending && version >= listPending:
+	case ts == latestTiered, ts == earliestPending:
 		out.LeaderEpoch = -1 // nothing is tiered
-	case ts == maxTimestamp && version >= listMaxTimestamp:
+	case ts == maxTimestamp:
 		found, ok, err := p.Log.MaxTimestamp(p.HighWatermark())
 		if err != nil || !ok || found.Offset >= p.Readable(committed) { // as Kafka: of records that may not be read yet it says nothing
 			return err
 		}
 		out.Offset, out.Timestamp, out.LeaderEpoch = int64(found.Offset), found.Timestamp, int32(found.Epoch)
-	case ts < 0:
-		out.ErrorCode = int16(wire.UnsupportedVersion)
 	default:
 		found, ok, err := p.Log.OffsetForTime(ts, p.Readable(committed))
 		if err != nil || !ok {

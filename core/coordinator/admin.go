@@ -92,9 +92,9 @@ func (gr *group) describe(out *kmsg.DescribeGroupsResponseGroup) {
 		m := gr.members[id]
 		row := kmsg.NewDescribeGroupsResponseGroupMember()
 		row.MemberID, row.InstanceID, row.ClientID, row.ClientHost = m.id, m.instance, m.client.ID, m.client.Host
-		row.ProtocolMetadata, row.MemberAssignment = []byte{}, []byte{}
+		row.ProtocolMetadata, row.MemberAssignment = []byte{}, m.assignment // the last one, also while the next is made
 		if gr.state == stable {
-			row.ProtocolMetadata, row.MemberAssignment = m.metadata(gr.protocol), m.assignment
+			row.ProtocolMetadata = m.metadata(gr.protocol)
 		}
 		out.Members = append(out.Members, row)
 	}

@@ -95,17 +95,17 @@ func (g *Groups) checkHeartbeat(req *kmsg.ConsumerGroupHeartbeatRequest) *refusa
 		return invalid("InstanceId can't be empty.")
 	case empty(req.RackID):
 		return invalid("RackId can't be empty.")
-	case req.ServerAssignor != nil && !slices.Contains(g.opts.Consumer.Assignors, *req.ServerAssignor):
-		return refuse(wire.UnsupportedAssignor, "ServerAssignor %s is not supported. Supported assignors: %s.", *req.ServerAssignor,
-			strings.Join(g.opts.Consumer.Assignors, ", "))
-	case req.MemberEpoch != joinEpoch:
-		return nil
+	case req.MemberEpoch != joinEpoch: // what follows is of joins
 	case req.RebalanceTimeoutMillis == -1:
 		return invalid("RebalanceTimeoutMs must be provided in first request.")
 	case req.Topics == nil || len(req.Topics) > 0:
 		return invalid("TopicPartitions must be empty when (re-)joining.")
 	case req.SubscribedTopicNames == nil && req.SubscribedTopicRegex == nil:
 		return invalid("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.")
+	}
+	if req.ServerAssignor != nil && !slices.Contains(g.opts.Consumer.Assignors, *req.ServerAssignor) {
+		return refuse(wire.UnsupportedAssignor, "ServerAssignor %s is not supported. Supported assignors: %s.", *req.ServerAssignor,
+			strings.Join(g.opts.Consumer.Assignors, ", "))
 	}
 	return nil
 }

@@ -35,6 +35,11 @@ func (gr *group) subscribers() subscribers {
 // DeleteOffsets handles an OffsetDelete request. Offsets of topics that members may be reading stay.
 func (g *Groups) DeleteOffsets(req *kmsg.OffsetDeleteRequest, reply func(*kmsg.OffsetDeleteResponse)) {
 	r := kmsg.NewPtrOffsetDeleteResponse()
+	if req.Group == "" {
+		r.ErrorCode = int16(wire.InvalidGroupID)
+		reply(r)
+		return
+	}
 	s, code := g.enter(req.Group)
 	if r.ErrorCode = int16(code); code != wire.None {
 		reply(r)

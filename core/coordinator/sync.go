@@ -35,6 +35,10 @@ const syncProtocolVersion = 5
 
 // Sync handles a SyncGroup request.
 func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.SyncGroupResponse)) {
+	if req.Group == "" {
+		reply(failedSync(wire.InvalidGroupID))
+		return
+	}
 	if req.Version >= syncProtocolVersion && (req.ProtocolType == nil || req.Protocol == nil) {
 		reply(failedSync(wire.InconsistentGroupProtocol))
 		return
