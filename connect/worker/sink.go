@@ -133,6 +133,7 @@ func (t *SinkTask) loop(ctx context.Context) error {
 	defer tick.Stop()
 	linger := time.NewTimer(time.Hour)
 	defer linger.Stop()
+	lingering := false // linger runs
 	for {
 		var err error
 		select {
@@ -142,11 +143,13 @@ func (t *SinkTask) loop(ctx context.Context) error {
 		case r := <-t.revoked:
 			t.revoke(ctx, r)
 		case ds := <-t.deliveries:
-			if err = t.take(ctx, ds); t.batch.Linger > 0 {
+			// A timer that runs is left alone: with records that keep coming it would never fire.
+			if err = t.take(ctx, ds); t.batch.Linger > 0 && !lingering {
 				linger.Reset(t.batch.Linger.Std())
+				lingering = true
 			}
 		case <-linger.C:
-			err = t.writeLingering(ctx, linger)
+			lingering, err = t.writeLingering(ctx, linger)
 		case <-tick.C:
 			err = t.tick(ctx)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/milldam/milldam/connect"
 	"github.com/milldam/milldam/connect/worker"
+	"github.com/milldam/milldam/core/config"
 )
 
 // eachOnce checks that the values from..to are there once each.
@@ -60,6 +61,28 @@ func TestSinkGetsEveryRecordOnceAndInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	eachOnce(t, again, 1500, 1501)
+}
+
+// TestABatchWaitsNoLongerThanItsLinger keeps records coming, each sooner than the linger after the one before.
+func TestABatchWaitsNoLongerThanItsLinger(t *testing.T) {
+	c := newCluster(t)
+	topic := c.topic("in", 1)
+	s := newSink()
+	const linger, bound = time.Second, 20 * time.Second
+	s.batch = connect.Batch{Records: 1 << 20, Size: 1 << 30, Linger: config.Duration(linger)}
+	r := start(t, c.sinkTask(s, topic))
+	next, began := 0, time.Now()
+	c.eventually("something is written while records keep coming", func() bool {
+		c.produce(topic, 1, next, next+1)
+		next++
+		return len(s.values()) > 0 || time.Since(began) > bound
+	})
+	if len(s.values()) == 0 {
+		t.Errorf("nothing of %d records is written after %s, with a linger of %s", next, bound, linger)
+	}
+	if err := r.stop(t); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSinkFailuresAreTriedAgain(t *testing.T) {

@@ -90,8 +90,8 @@ func (t *SinkTask) deadLetter(ctx context.Context, operator string, records []co
 	return nil
 }
 
-// writeLingering writes the batches that waited long enough, and sets timer for the next one.
-func (t *SinkTask) writeLingering(ctx context.Context, timer *time.Timer) error {
+// writeLingering writes the batches that waited long enough, and sets timer for the next one; more tells whether there is one.
+func (t *SinkTask) writeLingering(ctx context.Context, timer *time.Timer) (more bool, err error) {
 	wait := time.Duration(-1)
 	for _, a := range t.assignments() {
 		left := t.batch.Linger.Std() - time.Since(a.since)
@@ -99,7 +99,7 @@ func (t *SinkTask) writeLingering(ctx context.Context, timer *time.Timer) error 
 		case a.next == a.resolved:
 		case len(a.pending) == 0 || left <= 0:
 			if err := t.write(ctx, a); err != nil {
-				return err
+				return false, err
 			}
 		case wait < 0 || left < wait:
 			wait = left
@@ -108,7 +108,7 @@ func (t *SinkTask) writeLingering(ctx context.Context, timer *time.Timer) error 
 	if wait >= 0 {
 		timer.Reset(wait)
 	}
-	return t.relieve(ctx)
+	return wait >= 0, t.relieve(ctx)
 }
 
 // relieve brings what is held back under the byte budget.
