@@ -1,0 +1,8 @@
+package broker
+
+import "github.com/twmb/franz-go/pkg/kmsg"
+
+// SyncGroup, versions 0 to 5.
+func (s *Server) syncGroup(cl *call, req *kmsg.SyncGroupRequest) {
+	s.opts.Groups.Sync(cl.client(), req, func(r *kmsg.SyncGroupResponse) { cl.reply(r) })
+}
