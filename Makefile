@@ -12,6 +12,7 @@ PLAIN_PKGS := . ./cmd/... ./connectors/... ./examples/... ./pipelines/... ./runt
 
 MINUTES ?=
 FUZZTIME ?= $(if $(MINUTES),$(MINUTES)m,30s)
+JOBS ?= 1
 ONCE ?=
 SEED ?= 1
 CALLS ?= 6000
@@ -74,8 +75,8 @@ bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, 
 bench-peers: build ## compare with Apache Kafka, alternating, in one run (an hour)
 	$(GO) run ./.ci/bench -peers
 
-fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute)
-	.ci/fuzz $(FUZZTIME)
+fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute), JOBS=n at a time
+	.ci/fuzz $(FUZZTIME) $(JOBS)
 
 docs: go-version ## write the generated reference pages
 	$(GO) run ./cmd/milldam docs docs/reference

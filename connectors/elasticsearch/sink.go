@@ -168,6 +168,12 @@ func (s *Sink) bulk(ctx context.Context, actions []action) ([]connect.RecordErro
 	if err != nil {
 		return nil, err
 	}
+	return s.outcomes(actions, answer)
+}
+
+// outcomes reads the answer to a bulk request of actions: the records that were not written. An answer that does not tell of each action is an error, and
+// the request is sent again.
+func (s *Sink) outcomes(actions []action, answer []byte) ([]connect.RecordError, error) {
 	if bytes.HasPrefix(answer, allWell) {
 		return nil, nil
 	}
@@ -177,6 +183,16 @@ func (s *Sink) bulk(ctx context.Context, actions []action) ([]connect.RecordErro
 	}
 	if len(r.Items) != len(actions) {
 		return nil, fmt.Errorf("%s answered %d items to a bulk request of %d: is it Elasticsearch?", s.where(), len(r.Items), len(actions))
+	}
+	for i, item := range r.Items {
+		if len(item) != 1 {
+			return nil, fmt.Errorf("%s says %d things of document %s in its answer to a bulk request: is it Elasticsearch?", s.where(), len(item), actions[i].id)
+		}
+		for _, done := range item {
+			if done.Status < 200 || done.Status > 599 {
+				return nil, fmt.Errorf("%s gives document %s status %d in its answer to a bulk request: is it Elasticsearch?", s.where(), actions[i].id, done.Status)
+			}
+		}
 	}
 	return s.failures(actions, r.Items), nil
 }

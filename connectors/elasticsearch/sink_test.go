@@ -224,6 +224,23 @@ func TestItemOutcomes(t *testing.T) {
 	}
 }
 
+func TestAnswersThatDoNotTellOfEachDocumentAreErrors(t *testing.T) {
+	s := &Sink{urls: []string{"http://here"}}
+	actions := []action{{record: 0, id: "a"}, {record: 1, id: "b"}}
+	for _, answer := range []string{
+		``, `{`, `{}`, `[]`, `null`, `{"errors":true,"items":[{"index":{"status":201}}]}`,
+		`{"errors":true,"items":[{"index":{"status":201}},{}]}`,
+		`{"errors":true,"items":[{"index":{"status":201}},{"index":{}}]}`,
+		`{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":-1}}]}`,
+		`{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":201},"delete":{"status":400}}]}`,
+		`{"errors":true,"items":[{"index":{"status":201}},null]}`,
+	} {
+		if failed, err := s.outcomes(actions, []byte(answer)); err == nil {
+			t.Errorf("%s: taken, with %v", answer, failed)
+		}
+	}
+}
+
 func TestTooLargeRequestIsSplit(t *testing.T) {
 	o := open(t, "index: i", &scripted{limit: 2})
 	if err := o.Write(t.Context(), batch(slices.Repeat([]string{`{}`}, 7)...)); err != nil {

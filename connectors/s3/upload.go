@@ -87,6 +87,9 @@ func (s *Sink) multipart(ctx context.Context, key string, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if aws.ToString(upload.UploadId) == "" {
+		return errors.New("the answer names no upload: is it an S3 server?")
+	}
 	parts, err := s.uploadParts(ctx, key, *upload.UploadId, body)
 	if err == nil {
 		_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: &s.config.Bucket, Key: &key,
