@@ -387,7 +387,7 @@ func TestStaticMemberComesBackWithoutARebalance(t *testing.T) {
 				if code := b.heartbeat(other); code != wire.None {
 					t.Fatal(code)
 				}
-				again := &subscriber{instance: static.instance}
+				again := &subscriber{instance: static.instance, metadata: "which tells of no generation"}
 				a := b.join(again)
 				pass(time.Second)
 				r := b.joined(again, a)

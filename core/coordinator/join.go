@@ -174,11 +174,10 @@ func (g *Groups) rejoin(gr *group, old, m *member) {
 	}
 }
 
-// replaceStatic puts a static member that was started again in the place of its former self. In a stable group with the same subscription nobody
-// else notices.
+// replaceStatic puts a static member that was started again in the place of its former self. In a stable group that would choose the same protocol nobody
+// else notices: what else the member says about itself is not compared, since Java clients put the generation they last knew in it.
 func (g *Groups) replaceStatic(gr *group, old, m *member, version int16) {
 	wasLeader := gr.leader == old.id
-	same := gr.state == stable && m.metadata(gr.protocol) != nil && string(m.metadata(gr.protocol)) == string(old.metadata(gr.protocol))
 	reply := m.join
 	m.join, m.assignment = nil, old.assignment
 	old.answerJoin(gr, failedJoin(old.id, wire.FencedInstanceID))
@@ -189,7 +188,7 @@ func (g *Groups) replaceStatic(gr *group, old, m *member, version int16) {
 	if wasLeader {
 		gr.leader = m.id
 	}
-	if !same || gr.vote() != gr.protocol {
+	if gr.state != stable || gr.vote() != gr.protocol {
 		m.join = reply
 		switch gr.state {
 		case preparing:
