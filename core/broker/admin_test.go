@@ -249,6 +249,28 @@ func TestASuperUserMayDoEverything(t *testing.T) {
 	}
 }
 
+// TestMetadataByID: Java clients send an empty name beside the id.
+func TestMetadataByID(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	made, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	for _, name := range []*string{nil, kmsg.StringPtr(""), kmsg.StringPtr("another")} {
+		req := kmsg.NewPtrMetadataRequest()
+		known, unknown := kmsg.NewMetadataRequestTopic(), kmsg.NewMetadataRequestTopic()
+		known.Topic, known.TopicID = name, made.ID
+		unknown.Topic, unknown.TopicID = name, [16]byte{7}
+		req.Topics = append(req.Topics, known, unknown)
+		req.SetVersion(12)
+		topics := ask[*kmsg.MetadataResponse](t, r, req).Topics
+		if len(topics) != 2 || topics[0].ErrorCode != 0 || topics[0].Topic == nil || *topics[0].Topic != "t" || len(topics[0].Partitions) != 1 {
+			t.Fatalf("the topic: %+v", topics)
+		}
+		if topics[1].ErrorCode != int16(wire.UnknownTopicID) || topics[1].Topic != nil || topics[1].TopicID != unknown.TopicID {
+			t.Errorf("none: %+v", topics[1])
+		}
+	}
+}
+
 func TestTopicsCanBeKeptFromRemoval(t *testing.T) {
 	r := startConfigured(t, vfs.NewMem(), map[string]string{"delete.topic.enable": "false"})
 	admin := kadm.NewClient(r.client(t))

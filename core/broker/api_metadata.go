@@ -32,6 +32,9 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 	}
 	answered := map[topicKey]bool{}
 	for _, asked := range req.Topics {
+		if asked.TopicID != [16]byte{} {
+			asked.Topic = nil // the id counts: Java clients send an empty name with it
+		}
 		key := topicKey{id: record.TopicID(asked.TopicID)}
 		if asked.Topic != nil {
 			key.name = *asked.Topic
