@@ -100,9 +100,15 @@ func startDev(t testing.TB, dir string, env []string, args ...string) *node {
 // startServer starts `milldam server` on free ports with broker configs "key=value", as startDev does.
 func startServer(t testing.TB, settings ...string) *node {
 	t.Helper()
+	return startBehind(t, "", settings...)
+}
+
+// startBehind is startServer for a node whose clients are told to come to advertised, such as the address of a proxy.
+func startBehind(t testing.TB, advertised string, settings ...string) *node {
+	t.Helper()
 	dir, config := t.TempDir(), filepath.Join(t.TempDir(), "milldam.yaml")
 	var text strings.Builder
-	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\" }\nkafka:\n", dir)
+	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\", advertised: %q }\nkafka:\n", dir, advertised)
 	for _, s := range settings {
 		key, value, _ := strings.Cut(s, "=")
 		fmt.Fprintf(&text, "  %s: %s\n", key, value)
@@ -307,6 +313,46 @@ func python(t testing.TB) string {
 		t.Skip("the Python packages are not installed: .ci/setup installs them")
 	}
 	return path
+}
+
+// nodeJS is a command of node with the packages of the folder that .ci/setup fills.
+func nodeJS(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := filepath.Join(cache, "milldam-test", "node", "node_modules")
+	if _, err := os.Stat(packages); err != nil {
+		t.Skip("the packages of node are not installed: .ci/setup installs them")
+	}
+	cmd := exec.Command(need(t, "node"), args...)
+	cmd.Env = append(os.Environ(), "NODE_PATH="+packages)
+	return cmd
+}
+
+// kafkaGoBinary is testdata/kafkago, built now.
+var kafkaGoBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "milldam-e2e")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "kafkago")
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Dir, build.Env = filepath.Join("testdata", "kafkago"), append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the client on kafka-go: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+func kafkaGo(t testing.TB) string {
+	t.Helper()
+	bin, err := kafkaGoBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // peer is the path of a script of ../shared/peers.
