@@ -48,10 +48,10 @@ def consume(broker, topic, count):
     read(c, count)
 
 
-def member(broker, topic, group):
+def member(broker, topic, group, strategy="cooperative-sticky"):
     c = Consumer({"bootstrap.servers": broker, "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": 6000,
                   "heartbeat.interval.ms": 1000, "auto.commit.interval.ms": 200,
-                  "partition.assignment.strategy": "cooperative-sticky"})
+                  "partition.assignment.strategy": strategy})
     signal.signal(signal.SIGTERM, lambda *_: (c.close(), sys.exit(0)))
     c.subscribe([topic])
     read(c, None)

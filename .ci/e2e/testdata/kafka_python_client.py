@@ -4,6 +4,8 @@ import signal
 import sys
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 
 def emit(msg):
@@ -42,12 +44,18 @@ def consume(broker, topic, count):
     c.close()
 
 
-def member(broker, topic, group):
-    c = consumer(broker, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=1000, auto_commit_interval_ms=200)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def member(broker, topic, group, strategy="range"):
+    assignors = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
+    c = consumer(broker, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=1000, auto_commit_interval_ms=200,
+                 partition_assignment_strategy=[assignors[strategy]])
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     c.subscribe([topic])
-    for msg in c:
-        emit(msg)
+    while not stopped:
+        for batch in c.poll(timeout_ms=200).values():
+            for msg in batch:
+                emit(msg)
+    c.close()
 
 
 def time(broker, topic, timestamp):
