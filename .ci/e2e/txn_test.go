@@ -44,8 +44,19 @@ func fillInput(t testing.TB, broker, topic string, partitions, count int) {
 	}
 }
 
-// readCommitted reads all that a read_committed consumer sees of a topic, sorted.
+// readCommitted reads the values of all that a read_committed consumer sees of a topic, sorted.
 func readCommitted(t testing.TB, broker, topic string) []string {
+	t.Helper()
+	var got []string
+	for _, r := range committedRecords(t, broker, topic) {
+		got = append(got, string(r.Value))
+	}
+	slices.Sort(got)
+	return got
+}
+
+// committedRecords reads all that a read_committed consumer sees of a topic, in order within each partition.
+func committedRecords(t testing.TB, broker, topic string) []*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -66,7 +77,7 @@ func readCommitted(t testing.TB, broker, topic string) []string {
 			open[o.Partition] = o.Offset
 		}
 	})
-	var got []string
+	var got []*kgo.Record
 	for len(open) > 0 {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -74,14 +85,13 @@ func readCommitted(t testing.TB, broker, topic string) []string {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			if !r.Attrs.IsControl() {
-				got = append(got, string(r.Value))
+				got = append(got, r)
 			}
 			if r.Offset+1 >= open[r.Partition] {
 				delete(open, r.Partition)
 			}
 		})
 	}
-	slices.Sort(got)
 	return got
 }
 
