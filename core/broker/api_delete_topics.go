@@ -30,16 +30,28 @@ func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	for _, t := range req.Topics {
 		list = append(list, asked{name: t.Topic, id: t.TopicID})
 	}
-	image, named := s.opts.Controller.Image(), map[record.TopicID]int{}
-	for _, a := range list {
-		if t := topicAsked(image, a.name, a.id); t != nil {
-			named[t.ID]++
+	// By its id, or where it is not there by what it was asked by; a topic that is named twice is answered once, and stays.
+	key := func(image *meta.Image, a asked) any {
+		switch t := topicAsked(image, a.name, a.id); {
+		case t != nil:
+			return t.ID
+		case a.name != nil:
+			return *a.name
 		}
+		return a.id
+	}
+	image, named := s.opts.Controller.Image(), map[any]int{}
+	for _, a := range list {
+		named[key(image, a)]++
 	}
 	for _, a := range list {
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID = a.name, a.id
-		if t := topicAsked(image, a.name, a.id); t != nil && named[t.ID] > 1 {
+		switch n := named[key(image, a)]; {
+		case n == 0: // answered
+			continue
+		case n > 1:
+			named[key(image, a)] = 0
 			out.ErrorCode, out.ErrorMessage = int16(s.code(errTopicTwice)), message(errTopicTwice)
 			resp.Topics = append(resp.Topics, out)
 			continue

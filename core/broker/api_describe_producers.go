@@ -2,6 +2,9 @@ package broker
 
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/milldam/milldam/core/meta"
+	"github.com/milldam/milldam/core/replica"
 )
 
 // DescribeProducers, version 0 (KIP-664): who writes to a partition, and where the open transactions begin.
@@ -21,7 +24,11 @@ func (s *Server) describeProducers(cl *call, req *kmsg.DescribeProducersRequest)
 func (s *Server) producersOf(topic string, index int32) kmsg.DescribeProducersResponseTopicPartition {
 	out := kmsg.NewDescribeProducersResponseTopicPartition()
 	out.Partition = index
-	p, err := s.opts.Replicas.Partition(topic, index)
+	err := meta.CheckTopicName(topic)
+	var p *replica.Partition
+	if err == nil {
+		p, err = s.opts.Replicas.Partition(topic, index)
+	}
 	if err != nil {
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		return out

@@ -59,7 +59,7 @@ func cursor(topic string, partition int32) *kmsg.DescribeTopicPartitionsResponse
 // describedTopic describes partitions of a topic from one on; next is the first that did not fit, 0 when all did.
 func (s *Server) describedTopic(image *meta.Image, name string, from int32, limit int) (out kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
 	out = kmsg.NewDescribeTopicPartitionsResponseTopic()
-	out.Topic = kmsg.StringPtr(name)
+	out.Topic, out.AuthorizedOperations = kmsg.StringPtr(name), topicOperations
 	t := image.Topic(name)
 	if t == nil {
 		out.ErrorCode = int16(wire.UnknownTopicOrPartition)
@@ -68,7 +68,7 @@ func (s *Server) describedTopic(image *meta.Image, name string, from int32, limi
 		}
 		return out, 0
 	}
-	out.TopicID, out.IsInternal, out.AuthorizedOperations = t.ID, t.Internal, topicOperations
+	out.TopicID, out.IsInternal = t.ID, t.Internal
 	for i := int(from); i < len(t.Partitions); i++ {
 		if len(out.Partitions) == limit {
 			return out, int32(i)

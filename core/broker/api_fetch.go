@@ -33,7 +33,11 @@ type fetchOp struct {
 
 func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
 	op := &fetchOp{server: s, call: cl, req: req}
-	if code := op.openSession(); code != wire.None {
+	code := wire.InvalidRequest
+	if isolates(req.IsolationLevel) || cl.header.Version < fetchSessions {
+		code = op.openSession()
+	}
+	if code != wire.None {
 		resp := wire.FetchResponse{Version: cl.header.Version, Error: code}
 		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, nil)
 		return
@@ -77,7 +81,7 @@ func (op *fetchOp) partition(st *fetchState) (*replica.Partition, error) {
 // openSession finds or makes the request's session, and the partitions it asks for.
 func (op *fetchOp) openSession() wire.Code {
 	req := op.req
-	if req.SessionEpoch == -1 || op.call.header.Version < 7 { // no session, or the end of one
+	if req.SessionEpoch == -1 || op.call.header.Version < fetchSessions { // no session, or the end of one
 		if req.SessionID != 0 {
 			op.server.sessions.remove(req.SessionID)
 		}
@@ -269,8 +273,16 @@ func (op *fetchOp) changed(st *fetchState, out *wire.FetchPartition) bool {
 	return out.Records != nil || out.Error != wire.None || !st.toldAny || out.HighWatermark != st.toldHW || out.LogStart != st.toldStart
 }
 
-// readCommitted is the isolation level of consumers that see no aborted records.
-const readCommitted = 1
+// Isolation levels: readCommitted is of consumers that see no aborted records.
+const (
+	readUncommitted = 0
+	readCommitted   = 1
+)
+
+func isolates(level int8) bool { return level == readUncommitted || level == readCommitted }
+
+// fetchSessions is the version of Fetch from which there are sessions, and an error of the whole response.
+const fetchSessions = 7
 
 // fetchReplicaState is the version of Fetch that has the replica's id in another place.
 const fetchReplicaState = 15
@@ -285,7 +297,8 @@ func (op *fetchOp) fromReplica() bool {
 	return op.req.ReplicaState.ID >= 0
 }
 
-func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel == readCommitted }
+// readCommitted: versions without an error of the whole response take a level that does not exist for the stricter one.
+func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel != readUncommitted }
 
 // span is what the consumer may read of a partition, and for read_committed ones which transactions in it are aborted.
 func (op *fetchOp) span(p *replica.Partition, st *fetchState, maxBytes int, atLeastOne bool) (storage.Span, []storage.AbortedTxn, error) {

@@ -40,6 +40,8 @@ func (s *Server) listOffsets(cl *call, req *kmsg.ListOffsetsRequest) {
 				}
 				named[in.Partition] = 0
 				p.ErrorCode = int16(wire.InvalidRequest)
+			} else if !isolates(req.IsolationLevel) {
+				p.ErrorCode = int16(wire.InvalidRequest)
 			} else if err := s.listOffset(cl.header.Version, req.IsolationLevel == readCommitted, t.Topic, &in, &p); err != nil {
 				p.ErrorCode = int16(s.code(err))
 			}

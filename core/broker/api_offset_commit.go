@@ -10,47 +10,56 @@ import (
 
 const offsetsTopicIDs = 10 // the version of OffsetCommit and OffsetFetch that names topics by id (KIP-848)
 
-// OffsetCommit, versions 2 to 10. 7 has static members, 8 is flexible, 10 names topics by id.
+// OffsetCommit, versions 2 to 10. 7 has static members, 8 is flexible, 10 names topics by id. The coordinator sees the partitions that there are.
 func (s *Server) offsetCommit(cl *call, req *kmsg.OffsetCommitRequest) {
 	image := s.opts.Controller.Image()
 	known := *req
 	known.Topics = nil
-	refused := map[int]wire.Code{} // topics of the request that the coordinator never sees
-	for i := range req.Topics {
-		t := req.Topics[i]
+	var rows []*kmsg.OffsetCommitResponseTopicPartition // of the known partitions
+	resp := kmsg.NewPtrOffsetCommitResponse()
+	resp.Topics = make([]kmsg.OffsetCommitResponseTopic, len(req.Topics))
+	for i, t := range req.Topics {
 		found, code := topicOf(image, cl.header.Version >= offsetsTopicIDs, t.Topic, t.TopicID)
-		if found == nil {
-			refused[i] = code
-			continue
+		out, asked := &resp.Topics[i], t.Partitions
+		out.Default()
+		out.Topic, out.TopicID = t.Topic, t.TopicID
+		out.Partitions = make([]kmsg.OffsetCommitResponseTopicPartition, len(asked))
+		t.Partitions = nil
+		for j, p := range asked {
+			row := &out.Partitions[j]
+			row.Default()
+			row.Partition = p.Partition
+			switch {
+			case found == nil:
+				row.ErrorCode = int16(code)
+			case !found.Has(p.Partition):
+				row.ErrorCode = int16(wire.UnknownTopicOrPartition)
+			default:
+				t.Partitions, rows = append(t.Partitions, p), append(rows, row)
+			}
 		}
-		t.Topic, t.TopicID = found.Name, found.ID
-		known.Topics = append(known.Topics, t)
+		if len(t.Partitions) > 0 {
+			t.Topic, t.TopicID = found.Name, found.ID
+			known.Topics = append(known.Topics, t)
+		}
+	}
+	if len(rows) == 0 {
+		cl.reply(resp)
+		return
 	}
 	s.opts.Groups.CommitOffsets(&known, func(r *kmsg.OffsetCommitResponse) {
-		resp := *r
-		resp.Topics = nil
-		for i, next := 0, 0; i < len(req.Topics); i++ {
-			code, isRefused := refused[i]
-			if !isRefused {
-				resp.Topics = append(resp.Topics, r.Topics[next])
-				resp.Topics[i].TopicID = req.Topics[i].TopicID
-				next++
-				continue
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				rows[0].ErrorCode = p.ErrorCode
+				rows = rows[1:]
 			}
-			t := kmsg.NewOffsetCommitResponseTopic()
-			t.Topic, t.TopicID = req.Topics[i].Topic, req.Topics[i].TopicID
-			for _, p := range req.Topics[i].Partitions {
-				row := kmsg.NewOffsetCommitResponseTopicPartition()
-				row.Partition, row.ErrorCode = p.Partition, int16(code)
-				t.Partitions = append(t.Partitions, row)
-			}
-			resp.Topics = append(resp.Topics, t)
 		}
-		cl.reply(&resp)
+		cl.reply(resp)
 	})
 }
 
-func topicOf(image *meta.Image, byID bool, name string, id record.TopicID) (*meta.Topic, wire.Code) {
+// topicOf finds a topic by whichever of name and id the version has; code is what to answer where there is none.
+func topicOf(image *meta.Image, byID bool, name string, id record.TopicID) (t *meta.Topic, code wire.Code) {
 	if byID {
 		return image.TopicByID(id), wire.UnknownTopicID
 	}

@@ -57,17 +57,13 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	resp := kmsg.NewPtrProduceResponse()
 	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
 	pending := storage.NewPending(func(err error) {
-		if req.Acks == 0 {
-			cl.drop()
-			return
-		}
 		if err != nil {
 			code := s.code(err)
 			for _, p := range refused {
 				p.ErrorCode, p.BaseOffset = int16(code), -1
 			}
 		}
-		cl.reply(resp)
+		s.produced(cl, req, resp)
 	})
 	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
 	for i := range req.Topics {
@@ -84,6 +80,23 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 		}
 	}
 	pending.Arm()
+}
+
+// produced answers, unless the client wants no answer: it learns of a failure from its connection, which is closed.
+func (s *Server) produced(cl *call, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) {
+	if req.Acks != 0 {
+		cl.reply(resp)
+		return
+	}
+	for i := range resp.Topics {
+		for j := range resp.Topics[i].Partitions {
+			if resp.Topics[i].Partitions[j].ErrorCode != 0 {
+				cl.hangUp()
+				return
+			}
+		}
+	}
+	cl.drop()
 }
 
 // producePartition appends what came for one partition; it returns whether the append was registered with pending.
@@ -151,10 +164,6 @@ func (s *Server) partitionOf(byID bool, name string, id [16]byte, index int32) (
 
 // produceRefuse answers every partition with the same code.
 func (s *Server) produceRefuse(cl *call, req *kmsg.ProduceRequest, code wire.Code) {
-	if req.Acks == 0 {
-		cl.drop()
-		return
-	}
 	resp := kmsg.NewPtrProduceResponse()
 	for i := range req.Topics {
 		t := kmsg.NewProduceResponseTopic()
@@ -166,7 +175,7 @@ func (s *Server) produceRefuse(cl *call, req *kmsg.ProduceRequest, code wire.Cod
 		}
 		resp.Topics = append(resp.Topics, t)
 	}
-	cl.reply(resp)
+	s.produced(cl, req, resp)
 }
 
 // millis is a time of the protocol.

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/meta"
@@ -17,12 +19,13 @@ const (
 func (s *Server) updateFeatures(cl *call, req *kmsg.UpdateFeaturesRequest) {
 	ctx, cancel := s.within(req.TimeoutMillis)
 	defer cancel()
-	var updates []meta.FeatureUpdate
+	var updates []meta.FeatureUpdate // of a feature that is named twice the last, as in Kafka
 	for _, u := range req.FeatureUpdates {
 		kind := meta.Upgrade
 		if cl.header.Version >= featuresTyped {
 			kind = meta.UpgradeType(u.UpgradeType)
 		}
+		updates = slices.DeleteFunc(updates, func(before meta.FeatureUpdate) bool { return before.Name == u.Feature })
 		updates = append(updates, meta.FeatureUpdate{Name: u.Feature, Level: u.MaxVersionLevel, Type: kind})
 	}
 	err := s.opts.Controller.UpdateFeatures(ctx, updates, req.ValidateOnly)
@@ -31,9 +34,9 @@ func (s *Server) updateFeatures(cl *call, req *kmsg.UpdateFeaturesRequest) {
 		text := "The update failed for all features since the following feature had an error: " + err.Error()
 		resp.ErrorMessage = &text
 	} else if cl.header.Version < featuresAtAll {
-		for _, u := range updates {
+		for _, u := range req.FeatureUpdates {
 			row := kmsg.NewUpdateFeaturesResponseResult()
-			row.Feature, row.ErrorCode, row.ErrorMessage = u.Name, int16(wire.None), kmsg.StringPtr("NONE")
+			row.Feature, row.ErrorCode, row.ErrorMessage = u.Feature, int16(wire.None), kmsg.StringPtr("NONE")
 			resp.Results = append(resp.Results, row)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/milldam/milldam/core/coordinator"
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
 )
 
 // WriteTxnMarkers, versions 1 and 2. 2 says by which transaction version the coordinator decided (KIP-1228). It comes from coordinators, and from who aborts a
@@ -35,6 +36,10 @@ func (s *Server) writeTxnMarkers(cl *call, req *kmsg.WriteTxnMarkersRequest) {
 				row := &out.Topics[j].Partitions[k]
 				row.Default()
 				row.Partition = index
+				if m.ProducerID == record.NoProducer || m.ProducerEpoch == record.NoEpoch {
+					row.ErrorCode = int16(wire.UnknownServerError) // as Kafka answers what no marker can be made of
+					continue
+				}
 				left.Add(1)
 				appendMarker(s.opts.Replicas, s.opts.Groups, coordinator.TopicPartition{Topic: t.Topic, Partition: index}, m, int16(in.TransactionVersion), func(err error) {
 					row.ErrorCode = int16(s.code(err))

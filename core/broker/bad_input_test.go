@@ -199,6 +199,8 @@ func requestInputs() []badInput {
 	in.Topic = "t"
 	in.Partitions = append(in.Partitions, p)
 	produce.Topics = append(produce.Topics, in)
+	isolation := listOf("t", 0, -1)
+	isolation.IsolationLevel = 7
 	token := kmsg.NewPtrSASLAuthenticateRequest()
 	token.SASLAuthBytes = make([]byte, 1<<20)
 	fetch := func(name string, want wire.Code, change func(*kmsg.FetchRequest)) badInput {
@@ -228,6 +230,8 @@ func requestInputs() []badInput {
 		fetch("an offset of 2^63-1", wire.OffsetOutOfRange, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].FetchOffset = math.MaxInt64 }),
 		fetch("an offset below zero", wire.OffsetOutOfRange, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].FetchOffset = -5 }),
 		fetch("a leader epoch of the future", wire.UnknownLeaderEpoch, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].CurrentLeaderEpoch = 99 }),
+		fetch("an isolation level that does not exist", wire.InvalidRequest, func(r *kmsg.FetchRequest) { r.IsolationLevel = 7 }),
+		asked("an isolation level that does not exist", wire.InvalidRequest, isolation, 7, func(r *kmsg.ListOffsetsResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }),
 		fetch("a fetch session nobody has", wire.FetchSessionIDNotFound, func(r *kmsg.FetchRequest) { r.SessionID, r.SessionEpoch, r.Topics = 7, 3, nil }),
 		{"an epoch that its fetch session has not", func(t *testing.T, r *running) string {
 			req := kmsg.NewPtrFetchRequest()

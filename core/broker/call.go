@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -76,6 +77,14 @@ func (cl *call) streamed(fn func(io.Writer) (int64, error), finish func()) {
 
 // drop answers with nothing, as a produce request without acknowledgement asks for.
 func (cl *call) drop() { cl.answer(nil, nil, nil) }
+
+// errHungUp ends a connection behind the answers to what came before.
+var errHungUp = errors.New("a request without acknowledgement failed")
+
+// hangUp closes the connection in place of an answer: so a client that asked for none learns that something went wrong.
+func (cl *call) hangUp() {
+	cl.answer(nil, func(io.Writer) (int64, error) { return 0, errHungUp }, nil)
+}
 
 func (cl *call) answer(frame []byte, stream func(io.Writer) (int64, error), finish func()) {
 	cl.release()

@@ -128,6 +128,11 @@ func (g *Groups) assign(gr *group, list []kmsg.SyncGroupRequestGroupAssignment) 
 // Heartbeat handles a Heartbeat request.
 func (g *Groups) Heartbeat(req *kmsg.HeartbeatRequest, reply func(*kmsg.HeartbeatResponse)) {
 	r := kmsg.NewPtrHeartbeatResponse()
+	if req.Group == "" {
+		r.ErrorCode = int16(wire.InvalidGroupID)
+		reply(r)
+		return
+	}
 	_, code := g.enter(req.Group)
 	if code == wire.None {
 		code = g.heartbeat(req)
@@ -159,6 +164,11 @@ const leaveManyVersion = 3
 // Leave handles a LeaveGroup request.
 func (g *Groups) Leave(req *kmsg.LeaveGroupRequest, reply func(*kmsg.LeaveGroupResponse)) {
 	r := kmsg.NewPtrLeaveGroupResponse()
+	if req.Group == "" {
+		r.ErrorCode = int16(wire.InvalidGroupID)
+		reply(r)
+		return
+	}
 	_, code := g.enter(req.Group)
 	if code != wire.None {
 		r.ErrorCode = int16(code)

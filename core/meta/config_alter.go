@@ -112,17 +112,23 @@ func checkOps(ops []ConfigOp) error {
 }
 
 func (c *Controller) decideTopicConfig(i *Image, name string, ops []ConfigOp, replace bool) (command, error) {
-	t := i.Topic(name)
-	switch {
-	case name == "":
+	if name == "" {
 		return nil, refused(ErrInvalidRequest, "Default topic resources are not allowed.")
-	case t == nil:
-		return nil, refused(ErrUnknownTopic, "The topic '%s' does not exist.", name)
+	}
+	if err := CheckTopicName(name); err != nil {
+		return nil, err
+	}
+	t, there := i.Topic(name), true
+	if t == nil { // what is wrong with the ops is told before
+		t, there = &Topic{Name: name}, false
 	}
 	known := knownConfigs().topic
 	config, err := alter(t.Config, ops, replace, known, func(def definition) string { return c.topicValue(i, t, def)[0].Value })
 	if err == nil {
 		err = checkTopicConfig(config)
+	}
+	if err == nil && !there {
+		err = refused(ErrUnknownTopic, "The topic '%s' does not exist.", name)
 	}
 	return setTopicConfig{ID: t.ID, Config: config}, err
 }

@@ -44,6 +44,11 @@ type Topic struct {
 	Config     map[string]string // only what was set on the topic
 }
 
+// Has tells whether the topic has a partition of this number.
+func (t *Topic) Has(partition int32) bool {
+	return partition >= 0 && int(partition) < len(t.Partitions)
+}
+
 // Partition is where a partition lives.
 type Partition struct {
 	Leader      int32

@@ -44,6 +44,9 @@ const (
 // NoProducer is the producer id of batches that are not idempotent.
 const NoProducer ProducerID = -1
 
+// NoEpoch is the producer epoch of batches that are not idempotent.
+const NoEpoch ProducerEpoch = -1
+
 // NoSequence is the sequence of batches that are not idempotent, of markers, and of what a coordinator writes for a producer.
 const NoSequence Sequence = -1
 

@@ -24,7 +24,7 @@ type BatchOptions struct {
 
 // NewBatchOptions returns the options of a batch of no producer, from offset 0.
 func NewBatchOptions() BatchOptions {
-	return BatchOptions{ProducerID: NoProducer, ProducerEpoch: -1, BaseSequence: NoSequence}
+	return BatchOptions{ProducerID: NoProducer, ProducerEpoch: NoEpoch, BaseSequence: NoSequence}
 }
 
 // Builder makes batches. Its memory is reused from batch to batch.

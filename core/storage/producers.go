@@ -134,7 +134,10 @@ func (k *producer) checkSequence(b record.Batch, v *Verification) error {
 // the same marker again, which does no harm.
 func (p *producers) checkMarker(m record.Marker, transactionVersion int8) error {
 	known := p.known[m.ProducerID]
-	if known == nil {
+	switch {
+	case known == nil && m.ProducerEpoch < 0:
+		return fmt.Errorf("%w: the marker of producer %d has epoch %d", ErrProducerFenced, m.ProducerID, m.ProducerEpoch)
+	case known == nil:
 		return nil
 	}
 	strict := transactionVersion >= 2
