@@ -2,6 +2,7 @@ package meta
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,6 +118,20 @@ func TestAlteredConfigsAreDescribed(t *testing.T) {
 	must(t, c.AlterConfig(t.Context(), g, []ConfigOp{{Key: "consumer.session.timeout.ms", Op: OpDelete}}, false, false))
 	if list := c.Image().Resources(); len(list) != 0 {
 		t.Errorf("a group without configs is still listed: %v", list)
+	}
+}
+
+func TestDefaultsOfAllBrokersNameNoOtherSources(t *testing.T) {
+	c, err := Open(t.Context(), Options{FS: vfs.NewMem(), Dir: "meta", NodeID: 1, Static: map[string]string{"log.retention.ms": "9", "num.partitions": "3", "of.another": "x"}})
+	must(t, err)
+	defer c.Close()
+	if got := c.BrokerConfig(c.Image(), AllBrokers); len(got) != 0 {
+		t.Errorf("nothing was set, and there is %+v", got)
+	}
+	must(t, c.AlterBrokerConfig(t.Context(), AllBrokers, []ConfigOp{{Key: "log.retention.ms", Value: "5"}}, false))
+	got := c.BrokerConfig(c.Image(), AllBrokers)
+	if want := []Synonym{{"log.retention.ms", "5", SourceDefaultBroker}}; len(got) != 1 || got[0].Value != "5" || !slices.Equal(got[0].Synonyms, want) {
+		t.Errorf("got %+v, want one key with the synonyms %v", got, want)
 	}
 }
 

@@ -238,24 +238,39 @@ func (c *Controller) BrokerConfig(i *Image, broker int32) []ConfigEntry {
 		if def.quiet && len(found) == 0 {
 			continue
 		}
-		if broker != AllBrokers || len(found) > 0 && found[0].Source == SourceDefaultBroker {
-			if len(found) > 0 { // Kafka names them beside a value alone
-				found = append(found, c.olderUnits(i, broker, def)...)
+		switch {
+		case broker == AllBrokers:
+			if found = setForAll(found); len(found) == 0 {
+				continue
 			}
-			list = append(list, entry(def, found))
+		case len(found) > 0: // Kafka names them beside a value alone
+			found = append(found, c.olderUnits(i, broker, def)...)
 		}
+		list = append(list, entry(def, found))
 	}
 	extra := map[string]bool{}
 	for _, m := range []map[string]string{i.configs[broker], i.configs[AllBrokers], c.opts.Static} {
 		for key := range m {
-			if _, ok := known[key]; !ok && !extra[key] {
-				extra[key] = true
-				def := definition{key: key, readOnly: true, sensitive: true} // unknown, so it may be a secret
-				list = append(list, entry(def, c.brokerValue(i, broker, def)))
+			if _, ok := known[key]; ok || extra[key] {
+				continue
+			}
+			extra[key] = true
+			def := definition{key: key, readOnly: true, sensitive: true} // unknown, so it may be a secret
+			found := c.brokerValue(i, broker, def)
+			if broker == AllBrokers {
+				found = setForAll(found)
+			}
+			if len(found) > 0 {
+				list = append(list, entry(def, found))
 			}
 		}
 	}
 	return sorted(list)
+}
+
+// setForAll leaves what was set for all brokers: Kafka names nothing else there that holds without it.
+func setForAll(found []Synonym) []Synonym {
+	return slices.DeleteFunc(found, func(y Synonym) bool { return y.Source != SourceDefaultBroker })
 }
 
 // BrokerValue returns the value of one broker key as it applies to this node; empty when there is none.
