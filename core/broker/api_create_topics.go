@@ -52,6 +52,12 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 }
 
 func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTopic, changes *mutations, dryRun bool) (*meta.Topic, error) {
+	if err := meta.CheckTopicName(in.Topic); err != nil {
+		return nil, err
+	}
+	if s.opts.Controller.Image().Topic(in.Topic) != nil { // told before what else is wrong, as in Kafka
+		return nil, wrapped{meta.ErrTopicExists, "Topic '" + in.Topic + "' already exists."}
+	}
 	t := meta.NewTopic{Name: in.Topic, Partitions: in.NumPartitions, Replicas: in.ReplicationFactor, Config: map[string]string{}, Internal: in.Topic == offsetsTopic}
 	if len(in.ReplicaAssignment) > 0 {
 		if in.NumPartitions != -1 || in.ReplicationFactor != -1 {

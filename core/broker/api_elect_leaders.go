@@ -18,11 +18,9 @@ func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 	resp := kmsg.NewPtrElectLeadersResponse()
 	if req.ElectionType < 0 || req.ElectionType > uncleanElection {
 		resp.ErrorCode = int16(wire.InvalidRequest)
-		cl.reply(resp)
-		return
 	}
 	image := s.opts.Controller.Image()
-	if req.Topics == nil {
+	if req.Topics == nil && resp.ErrorCode == 0 {
 		for t := range image.Topics() {
 			out := kmsg.NewElectLeadersResponseTopic()
 			out.Topic = t.Name
@@ -35,6 +33,9 @@ func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 		for _, index := range in.Partitions {
 			row := kmsg.NewElectLeadersResponseTopicPartition()
 			code, text := electLeader(image, in.Topic, index)
+			if resp.ErrorCode != 0 {
+				code, text = wire.InvalidRequest, fmt.Sprintf("there is no election of type %d", req.ElectionType)
+			}
 			row.Partition, row.ErrorCode, row.ErrorMessage = index, int16(code), &text
 			out.Partitions = append(out.Partitions, row)
 		}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,11 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 		id   record.TopicID
 	}
 	answered := map[topicKey]bool{}
+	byID := slices.ContainsFunc(req.Topics, func(t kmsg.MetadataRequestTopic) bool { return t.TopicID != [16]byte{} })
 	for _, asked := range req.Topics {
+		if byID && asked.TopicID == [16]byte{} { // as in Kafka: where there are ids, names do not count
+			continue
+		}
 		if asked.TopicID != [16]byte{} {
 			asked.Topic = nil // the id counts: Java clients send an empty name with it
 		}

@@ -94,7 +94,15 @@ func playOddMarkers(s *txnScript) {
 		req.Markers = []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: p.id, ProducerEpoch: p.epoch,
 			Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: s.topic, Partitions: []int32{1}}}}}
 		s.odd(fmt.Sprintf("producer %d, epoch %d", p.id, p.epoch), 1, req)
+		req.Markers[0].Topics[0].Partitions = []int32{1000}
+		s.odd(fmt.Sprintf("producer %d, epoch %d, a partition that is not there", p.id, p.epoch), 1, req)
 	}
+	twice := kmsg.NewPtrWriteTxnMarkersRequest()
+	for _, partitions := range [][]int32{{0}, {2}, {2}} {
+		twice.Markers = append(twice.Markers, kmsg.WriteTxnMarkersRequestMarker{ProducerID: stranger + 2, ProducerEpoch: 0,
+			Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: s.topic, Partitions: partitions}}})
+	}
+	s.odd("a producer three times", 1, twice)
 }
 
 func playOddCommits(s *txnScript) {
@@ -270,6 +278,9 @@ func playOddTopics(s *txnScript) {
 	}
 	create("a wrong name and no partitions", func(r *kmsg.CreateTopicsRequest) { r.Topics[0].Topic, r.Topics[0].NumPartitions = "a b", 0 })
 	create("there already, and no partitions", func(r *kmsg.CreateTopicsRequest) { r.Topics[0].Topic, r.Topics[0].NumPartitions = s.topic, 0 })
+	create("there already, and a config without a value", func(r *kmsg.CreateTopicsRequest) {
+		r.Topics[0].Topic, r.Topics[0].Configs = s.topic, config("retention.ms", nil)
+	})
 	create("there already, and a wrong config", func(r *kmsg.CreateTopicsRequest) {
 		r.Topics[0].Topic, r.Topics[0].Configs = s.topic, config("no.such", kmsg.StringPtr("1"))
 	})
@@ -309,6 +320,15 @@ func playOddTopics(s *txnScript) {
 		byID.Topics = append(byID.Topics, t)
 	}
 	s.odd("an unknown id twice", 6, byID)
+	for _, kind := range []int8{0, 2, -1} {
+		elect := kmsg.NewPtrElectLeadersRequest()
+		elect.ElectionType = kind
+		elect.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: s.topic, Partitions: []int32{0, 1000}}, {Topic: "not-there", Partitions: []int32{0}}}
+		s.odd(fmt.Sprintf("an election of type %d", kind), 2, elect)
+	}
+	mixed := kmsg.NewPtrMetadataRequest()
+	mixed.Topics = []kmsg.MetadataRequestTopic{{TopicID: [16]byte{1, 2, 3}}, {Topic: &s.topic}}
+	s.odd("an unknown id and a name", 12, mixed)
 	update := kmsg.NewPtrUpdateFeaturesRequest()
 	for _, level := range []int16{1, 2} {
 		f := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
@@ -362,6 +382,23 @@ func playOddConfigs(s *txnScript) {
 	alter("a topic that is not there, and no value", func(r *full) { r.ResourceName, r.Configs[0].Value = "not-there", nil })
 	alter("no value", func(r *full) { r.Configs[0].Value = nil })
 	alter("no name", func(r *full) { r.ResourceName = "" })
+	for _, value := range []string{"0", "1", "0.50", "1e-1", "0.0001", "0.00012"} {
+		set := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		set.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: s.topic,
+			Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "min.cleanable.dirty.ratio", Value: &value}, {Name: "retention.ms", Value: kmsg.StringPtr("0077")}}}}
+		s.odd("a ratio of "+value, 1, set)
+		<-time.After(300 * time.Millisecond) // until a broker that is not its own controller knows it
+		get := kmsg.NewPtrDescribeConfigsRequest()
+		get.IncludeSynonyms = true
+		get.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: s.topic, ConfigNames: []string{"min.cleanable.dirty.ratio", "retention.ms"}}}
+		if r, ok := s.odd("the ratio", 4, get).(*kmsg.DescribeConfigsResponse); ok {
+			configs := r.Resources[0].Configs
+			slices.SortFunc(configs, func(a, b kmsg.DescribeConfigsResponseResourceConfig) int { return strings.Compare(a.Name, b.Name) })
+			for _, c := range configs {
+				s.say("    %s %s, synonym %s", c.Name, *c.Value, *c.ConfigSynonyms[0].Value)
+			}
+		}
+	}
 	describe := func(what string, kind kmsg.ConfigResourceType, name string) {
 		req := kmsg.NewPtrDescribeConfigsRequest()
 		r := kmsg.NewDescribeConfigsRequestResource()

@@ -13,10 +13,36 @@ import (
 // normal is value as the other parts read it: Kafka takes blanks around it, and booleans in any case.
 func (d definition) normal(value string) string {
 	value = strings.TrimSpace(value)
-	if d.kind == TypeBoolean {
-		value = strings.ToLower(value)
+	switch d.kind {
+	case TypeBoolean:
+		return strings.ToLower(value)
+	case TypeShort, TypeInt, TypeLong:
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			return strconv.FormatInt(n, 10)
+		}
+	case TypeDouble:
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			return javaDouble(v)
+		}
 	}
 	return value
+}
+
+// javaDouble writes a number as Java does, which is what clients of Kafka see: at least one digit behind the point, and an exponent for large and small ones.
+func javaDouble(v float64) string {
+	text, exponent := strconv.FormatFloat(v, 'f', -1, 64), ""
+	if size := math.Abs(v); size != 0 && !math.IsInf(v, 0) && (size < 1e-3 || size >= 1e7) {
+		mantissa, power, _ := strings.Cut(strconv.FormatFloat(v, 'e', -1, 64), "e")
+		n, err := strconv.Atoi(power)
+		if err != nil { // FormatFloat writes a number there
+			panic(err)
+		}
+		text, exponent = mantissa, "E"+strconv.Itoa(n)
+	}
+	if !strings.Contains(text, ".") && !math.IsInf(v, 0) && !math.IsNaN(v) {
+		text += ".0"
+	}
+	return text + exponent
 }
 
 // numberBits says how large the whole numbers of a type are, and what it is called.

@@ -57,6 +57,7 @@ var effects = map[string]string{
 	"max.request.partition.size.limit":                            "partitions in a DescribeTopicPartitions response",
 	"num.partitions":                                              "partitions of a topic that asks for none",
 	"offset.metadata.max.bytes":                                   "largest note that a member may keep with an offset",
+	"offsets.retention.check.interval.ms":                         "how often old offsets, and groups that have neither members nor offsets, are removed",
 	"offsets.retention.minutes":                                   "how long offsets of a group without members stay",
 	"offsets.topic.num.partitions":                                "partitions of __consumer_offsets, when it is made",
 	"offsets.topic.replication.factor":                            "replicas of __consumer_offsets, at most as many as there are brokers",

@@ -163,12 +163,15 @@ func (n *Node) maintainLoop(ctx context.Context) {
 	defer n.wg.Done()
 	tick := time.NewTicker(n.opts.MaintainEvery)
 	defer tick.Stop()
+	offsets := time.NewTicker(time.Duration(n.controller.BrokerInt(n.controller.Image(), "offsets.retention.check.interval.ms")) * time.Millisecond)
+	defer offsets.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
 			n.maintain(ctx, now)
+		case now := <-offsets.C:
 			n.coordinators.Groups.Expire(now)
 		}
 	}
