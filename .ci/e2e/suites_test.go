@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -19,7 +20,7 @@ func TestFranzGo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs in make e2e")
 	}
-	env := []string{"KGO_LOG_LEVEL=none", "KGO_TEST_RF=1", "KGO_TEST_RECORDS=20000", "KGO_TEST_MAX_TOPIC_PARTS=7"}
+	env := []string{"KGO_LOG_LEVEL=none", "KGO_TEST_RF=1", "KGO_TEST_MAX_TOPIC_PARTS=7", "KGO_TEST_RECORDS=" + cmp.Or(os.Getenv("KGO_TEST_RECORDS"), "20000")}
 	for name, s := range map[string]goSuite{
 		"kgo":  {module: "github.com/twmb/franz-go", dir: "pkg/kgo"},
 		"kadm": {module: "github.com/twmb/franz-go/pkg/kadm"},
