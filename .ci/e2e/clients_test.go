@@ -27,6 +27,7 @@ type client struct {
 	produce   func(t *testing.T, broker, topic, codec string, first, count int)
 	consume   func(t *testing.T, broker, topic string, count int) []line
 	member    func(t *testing.T, broker, topic, group string) *exec.Cmd
+	trickle   func(t *testing.T, broker, topic string, count int) *exec.Cmd // produces the numbers from 0 on in small batches, idempotently
 	decode    func(text string) (line, bool)
 	offsets   func(t *testing.T, broker, topic string, ts int64) map[int32]int64
 }
@@ -92,6 +93,9 @@ func scripted(name string, command func(t *testing.T, args ...string) *exec.Cmd)
 		},
 		member: func(t *testing.T, broker, topic, group string) *exec.Cmd {
 			return command(t, "member", broker, topic, group)
+		},
+		trickle: func(t *testing.T, broker, topic string, count int) *exec.Cmd {
+			return command(t, "trickle", broker, topic, strconv.Itoa(count))
 		},
 		offsets: func(t *testing.T, broker, topic string, ts int64) map[int32]int64 {
 			t.Helper()

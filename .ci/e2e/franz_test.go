@@ -43,6 +43,12 @@ func franzClient(args []string) error {
 			return err
 		}
 		return franzProduce(ctx, broker, topic, args[3], first, count)
+	case "trickle":
+		count, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		return franzTrickle(ctx, broker, topic, count)
 	case "consume":
 		count, err := strconv.Atoi(args[3])
 		if err != nil {
@@ -79,6 +85,21 @@ func franzProduce(ctx context.Context, broker, topic, codec string, first, count
 		value := fmt.Sprintf("%s-%d", codec, i)
 		records = append(records, &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k-%d", i), Value: []byte(value),
 			Headers: []kgo.RecordHeader{{Key: "h", Value: []byte(value)}}, Timestamp: time.UnixMilli(int64(baseTimestamp + i*stepMs))})
+	}
+	return cl.ProduceSync(ctx, records...).FirstErr()
+}
+
+// franzTrickle produces numbers in many small batches.
+func franzTrickle(ctx context.Context, broker, topic string, count int) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(512), kgo.DefaultProduceTopic(topic),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	var records []*kgo.Record
+	for i := range count {
+		records = append(records, &kgo.Record{Value: fmt.Appendf(nil, "%06d", i), Partition: int32(i % 6)})
 	}
 	return cl.ProduceSync(ctx, records...).FirstErr()
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -14,13 +13,12 @@ import (
 	"time"
 )
 
-// TestFranzGo runs franz-go's own tests of its client and of its admin client, as they come in their modules, against a node. The chains of consumers in them pass on
-// KGO_TEST_RECORDS records each; franz-go's default is 500,000, made for brokers with more processors than its tests.
+// TestFranzGo runs franz-go's own tests of its client and of its admin client, as they come in their modules, against a node.
 func TestFranzGo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs in make e2e")
 	}
-	env := []string{"KGO_LOG_LEVEL=none", "KGO_TEST_RF=1", "KGO_TEST_MAX_TOPIC_PARTS=7", "KGO_TEST_RECORDS=" + cmp.Or(os.Getenv("KGO_TEST_RECORDS"), "20000")}
+	env := []string{"KGO_LOG_LEVEL=none", "KGO_TEST_RF=1", "KGO_TEST_MAX_TOPIC_PARTS=7"}
 	for name, s := range map[string]goSuite{
 		"kgo":  {module: "github.com/twmb/franz-go", dir: "pkg/kgo"},
 		"kadm": {module: "github.com/twmb/franz-go/pkg/kadm"},

@@ -26,6 +26,18 @@ def produce(broker, topic, codec, first, count):
         sys.exit(f"{left} records not delivered, errors: {failed[:3]}")
 
 
+def trickle(broker, topic, count):
+    """Produces numbers in many small batches."""
+    failed = []
+    p = Producer({"bootstrap.servers": broker, "enable.idempotence": True, "linger.ms": 1, "batch.num.messages": 10, "log_level": 0})
+    for i in range(count):
+        p.produce(topic, value=f"{i:06}", partition=i % 6, on_delivery=lambda err, _: failed.append(err) if err else None)
+        p.poll(0.001)
+    left = p.flush(120)
+    if left or failed:
+        sys.exit(f"{left} records not delivered, errors: {failed[:3]}")
+
+
 def read(consumer, until_count):
     seen = 0
     while until_count is None or seen < until_count:
@@ -77,4 +89,4 @@ def time(broker, topic, timestamp):
 
 
 verb, args = sys.argv[1], [int(a) if a.isdigit() else a for a in sys.argv[2:]]
-{"produce": produce, "consume": consume, "member": member, "consumer-member": consumer_member, "time": time}[verb](*args)
+{"produce": produce, "consume": consume, "member": member, "consumer-member": consumer_member, "time": time, "trickle": trickle}[verb](*args)

@@ -24,6 +24,14 @@ def produce(broker, topic, codec, first, count):
     p.close()
 
 
+def trickle(broker, topic, count):
+    """Produces numbers in many small batches."""
+    p = KafkaProducer(bootstrap_servers=broker, linger_ms=1, batch_size=300, reconnect_backoff_max_ms=200)
+    for s in [p.send(topic, value=f"{i:06}".encode(), partition=i % 6) for i in range(count)]:
+        s.get(timeout=120)
+    p.close()
+
+
 def consumer(broker, **more):
     return KafkaConsumer(bootstrap_servers=broker, auto_offset_reset="earliest", **more)
 
@@ -66,4 +74,4 @@ def time(broker, topic, timestamp):
 
 
 verb, args = sys.argv[1], [int(a) if a.isdigit() else a for a in sys.argv[2:]]
-{"produce": produce, "consume": consume, "member": member, "time": time}[verb](*args)
+{"produce": produce, "consume": consume, "member": member, "time": time, "trickle": trickle}[verb](*args)

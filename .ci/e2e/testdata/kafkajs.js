@@ -16,7 +16,8 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
 })
 const codecs = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
 
-const client = (broker) => new Kafka({ clientId: 'kafkajs', brokers: [broker], logLevel: logLevel.ERROR, retry: { initialRetryTime: 50 } })
+const client = (broker, level = logLevel.ERROR) =>
+  new Kafka({ clientId: 'kafkajs', brokers: [broker], logLevel: level, retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 20 } })
 
 // check prints what a scenario got and what it wants; the test compares.
 const check = (name, got, want) => console.log(JSON.stringify({ check: name, got, want }))

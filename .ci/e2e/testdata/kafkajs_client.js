@@ -1,5 +1,6 @@
 // Produces, consumes, joins a group or looks up offsets with kafkajs. Prints one JSON object a line.
 const { randomUUID } = require('crypto')
+const { logLevel } = require('kafkajs')
 const { client, codecs, run } = require('./kafkajs.js')
 
 const emit = (partition, message) =>
@@ -22,6 +23,17 @@ async function produce(broker, topic, codec, first, count) {
     messages.push({ key: `k-${i}`, value: `${codec}-${i}`, headers: { h: `${codec}-${i}` }, timestamp: String(1_000_000 + i * 1000) })
   }
   await producer.send({ topic, acks: -1, compression: codecs[codec], messages })
+  await producer.disconnect()
+}
+
+// trickle produces numbers in many small batches.
+async function trickle(broker, topic, count) {
+  const producer = client(broker, logLevel.NOTHING).producer({ idempotent: true, maxInFlightRequests: 1 })
+  await producer.connect()
+  for (let i = 0; i < Number(count); i += 10) {
+    const messages = Array.from({ length: 10 }, (_, n) => ({ partition: (i + n) % 6, value: String(i + n).padStart(6, '0') }))
+    await producer.send({ topic, acks: -1, messages })
+  }
   await producer.disconnect()
 }
 
@@ -62,4 +74,4 @@ async function time(broker, topic, timestamp) {
   await admin.disconnect()
 }
 
-run({ produce, consume, member, time })
+run({ produce, consume, member, time, trickle })

@@ -55,7 +55,7 @@ async function failure(action) {
 }
 
 async function transactions(broker) {
-  const options = { transactionalId: 'txn', idempotent: true, maxInFlightRequests: 1, retry: { retries: 20, maxRetryTime: 500 } }
+  const options = { transactionalId: 'txn', idempotent: true, maxInFlightRequests: 1 }
   const [admin, p] = [client(broker).admin(), client(broker).producer(options)]
   await connected([admin, p], async () => {
     await make(admin, 'txn')
@@ -89,7 +89,7 @@ async function offsetsInTransactions(broker) {
   const [admin, plain, p] = [
     client(broker).admin(),
     client(broker).producer({ idempotent: true, maxInFlightRequests: 1 }),
-    client(broker).producer({ transactionalId: 'copier', idempotent: true, maxInFlightRequests: 1, retry: { retries: 20, maxRetryTime: 500 } }),
+    client(broker).producer({ transactionalId: 'copier', idempotent: true, maxInFlightRequests: 1 }),
   ]
   await connected([admin, plain, p], async () => {
     await make(admin, 'from')
