@@ -56,16 +56,17 @@ func TestKafkaStreams(t *testing.T) {
 // run feeds an application all of its input and checks what comes out.
 func (a *streamsApp) run(t *testing.T, broker string) {
 	a.makeTopics(t, broker)
-	end := a.start(t, broker)
+	process := a.start(t, broker)
 	began := time.Now()
 	a.feed(t, broker, a.input, 0)
 	a.awaitOutput(t, broker)
 	t.Logf("%d records in %s", len(a.input), time.Since(began))
-	end()
+	process.end(syscall.SIGTERM)
 	a.check(t, broker)
 }
 
-// runUnderKills feeds an application piece by piece, and kills the broker while it starts, while it works, and when it may be at rest.
+// runUnderKills feeds an application piece by piece, and kills the broker at each: while it starts, while it works, while a second process of it takes over
+// its share, and while that takes over the rest, since the first one is killed too.
 func (a *streamsApp) runUnderKills(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -73,9 +74,16 @@ func (a *streamsApp) runUnderKills(t *testing.T) {
 	n := startDev(t, t.TempDir(), nil)
 	n.keepPort()
 	a.makeTopics(t, n.kafka)
-	end := a.start(t, n.kafka)
+	first := a.start(t, n.kafka)
+	second := first
 	output := topicEnd(slices.Sorted(maps.Keys(a.want))[0])
 	for i, piece := range slices.Collect(slices.Chunk(a.input, len(a.input)/streamsKills+1)) {
+		switch i {
+		case 2:
+			second = a.start(t, n.kafka)
+		case 3:
+			first.end(syscall.SIGKILL)
+		}
 		before, fed := output(n), make(chan struct{})
 		go func() {
 			defer close(fed)
@@ -96,7 +104,7 @@ func (a *streamsApp) runUnderKills(t *testing.T) {
 		<-fed
 	}
 	a.awaitOutput(t, n.kafka)
-	end()
+	second.end(syscall.SIGTERM)
 	a.check(t, n.kafka)
 }
 
@@ -107,32 +115,41 @@ func (a *streamsApp) makeTopics(t *testing.T, broker string) {
 	}
 }
 
-// start starts the application; what it returns ends it in peace.
-func (a *streamsApp) start(t *testing.T, broker string) (end func()) {
+// streamsProcess is a running process of an application.
+type streamsProcess struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// start starts a process of the application, with a state of its own. It is killed at the end of the test.
+func (a *streamsApp) start(t *testing.T, broker string) *streamsProcess {
 	t.Helper()
-	cmd, log := a.command(t, broker, t.TempDir()), &logBuffer{}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	p, log := &streamsProcess{t: t, cmd: a.command(t, broker, t.TempDir()), done: make(chan struct{})}, &logBuffer{}
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it ends by a signal
-		close(done)
+		_ = p.cmd.Wait() // it ends by a signal
+		close(p.done)
 	}()
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-done
+		p.cmd.Process.Kill()
+		<-p.done
 		if t.Failed() {
 			t.Logf("%s's log:\n%s", a.name, lastLines(log.String(), 100))
 		}
 	})
-	return func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Errorf("%s ended by itself: %v", a.name, err)
-		}
-		<-done
+	return p
+}
+
+func (p *streamsProcess) end(signal os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		p.t.Errorf("the application ended by itself: %v", err)
 	}
+	<-p.done
 }
 
 // feedBatch records are written at a time, feedPace after the ones before while the broker is killed.
@@ -264,7 +281,7 @@ func wordCount() *streamsApp {
 	a.command = func(t testing.TB, broker, state string) *exec.Cmd {
 		t.Helper()
 		config := filepath.Join(state, "app.properties")
-		text := fmt.Sprintf("bootstrap.servers=%s\nstate.dir=%s\nprocessing.guarantee=exactly_once_v2\n", broker, state)
+		text := fmt.Sprintf("bootstrap.servers=%s\nstate.dir=%s\nprocessing.guarantee=exactly_once_v2\nsession.timeout.ms=6000\nheartbeat.interval.ms=1000\n", broker, state)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -60,6 +60,8 @@ public final class Pairs {
         p.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         p.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         p.put("auto.offset.reset", "earliest");
+        p.put("session.timeout.ms", 6000); // a process that was killed is missed soon
+        p.put("heartbeat.interval.ms", 1000);
         return p;
     }
 }
