@@ -16,12 +16,13 @@ JOBS ?= 1
 ONCE ?=
 SEED ?= 1
 CALLS ?= 6000
+CYCLES ?= 200
 RECOVERY_MB ?= 10240
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short recovery bench bench-peers fuzz docs docs-check setup clean
+.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short torture recovery bench bench-peers fuzz docs docs-check setup clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ e2e-short: build
 
 e2e: build setup ## every client and server, and the demo under SIGKILL
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 120m -v $(E2E)
+
+torture: build ## kill -9 a broker CYCLES=200 times under clients of every kind, and look for what is lost, twice or out of order
+	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 120m -v -run '^TestTorture$$' $(E2E) -torture.cycles $(CYCLES) -torture.seed $(if $(filter command line,$(origin SEED)),$(SEED),0)
 
 recovery: build ## kill -9 with RECOVERY_MB=10240 megabytes of log in 1,000 partitions, and how long it and plain starts take
 	MILLDAM_BIN=$(abspath $(BIN)) RECOVERY_MB=$(RECOVERY_MB) $(GO) test -count=1 -timeout 60m -v -run 'TestRecoveryUnderLoad|TestStartTimes' $(E2E)

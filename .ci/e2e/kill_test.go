@@ -249,31 +249,27 @@ func demoDone(t testing.TB, n *node) error {
 	return nil
 }
 
-// ackedProducer produces numbers and keeps those that were acknowledged.
-type ackedProducer struct {
+// numbered produces a record each millisecond, until it is told to finish.
+type numbered struct {
 	t      testing.TB
 	broker string
 	cl     *kgo.Client
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	mu     sync.Mutex
-	acked  []string
 	failed error
 }
 
-const ackedPartitions = 2
-
-func startAckedProducer(t testing.TB, broker string) *ackedProducer {
+// startNumbered produces what record makes of each number, and tells acked of what was acknowledged.
+func startNumbered(t testing.TB, broker string, record func(i int) *kgo.Record, acked func(*kgo.Record)) *numbered {
 	t.Helper()
-	milldam(t, "topic", "create", "acked", "-p", fmt.Sprint(ackedPartitions), "-b", broker)
-	milldam(t, "topic", "create", "probe", "-b", broker)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &ackedProducer{t: t, broker: broker, cl: cl, stop: cancel}
+	p := &numbered{t: t, broker: broker, cl: cl, stop: cancel}
 	t.Cleanup(func() { cancel(); cl.Close() })
 	p.done.Go(func() {
 		tick := time.NewTicker(time.Millisecond)
@@ -284,20 +280,42 @@ func startAckedProducer(t testing.TB, broker string) *ackedProducer {
 				return
 			case <-tick.C:
 			}
-			cl.Produce(context.Background(), &kgo.Record{Topic: "acked", Partition: int32(i % ackedPartitions), Value: fmt.Appendf(nil, "%09d", i)}, p.answered)
+			cl.Produce(context.Background(), record(i), func(r *kgo.Record, err error) {
+				if err != nil {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					p.failed = err
+					return
+				}
+				acked(r)
+			})
 		}
 	})
 	return p
 }
 
-func (p *ackedProducer) answered(r *kgo.Record, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		p.failed = err
-		return
-	}
-	p.acked = append(p.acked, string(r.Value))
+// ackedProducer produces numbers and keeps those that were acknowledged.
+type ackedProducer struct {
+	*numbered
+	mu    sync.Mutex
+	acked []string
+}
+
+const ackedPartitions = 2
+
+func startAckedProducer(t testing.TB, broker string, topicFlags ...string) *ackedProducer {
+	t.Helper()
+	milldam(t, append([]string{"topic", "create", "acked", "-p", fmt.Sprint(ackedPartitions), "-b", broker}, topicFlags...)...)
+	milldam(t, "topic", "create", "probe", "-b", broker)
+	p := &ackedProducer{}
+	p.numbered = startNumbered(t, broker, func(i int) *kgo.Record {
+		return &kgo.Record{Topic: "acked", Partition: int32(i % ackedPartitions), Value: fmt.Appendf(nil, "%09d", i)}
+	}, func(r *kgo.Record) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.acked = append(p.acked, string(r.Value))
+	})
+	return p
 }
 
 // count is how many records are acknowledged.
@@ -308,7 +326,7 @@ func (p *ackedProducer) count() int {
 }
 
 // finish ends the producer after everything it sent is acknowledged.
-func (p *ackedProducer) finish() {
+func (p *numbered) finish() {
 	p.t.Helper()
 	p.stop()
 	p.done.Wait()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -316,6 +317,7 @@ func hangingTransaction(t testing.TB, broker, topic string) int64 {
 type txnWriter struct {
 	broker, name string
 	opts         []kgo.Opt
+	begun        atomic.Int64
 	committed    map[string]bool // by value: acknowledged commits
 	aborted      map[string]bool // acknowledged aborts
 }
@@ -342,6 +344,7 @@ func (w *txnWriter) transaction(ctx context.Context, cl *kgo.Client, value strin
 	if cl.BeginTransaction() != nil {
 		return false
 	}
+	w.begun.Add(1)
 	var list []*kgo.Record
 	for p := range int32(txnPartitions) {
 		list = append(list, &kgo.Record{Partition: p, Value: []byte(value)})
@@ -360,6 +363,19 @@ func (w *txnWriter) transaction(ctx context.Context, cl *kgo.Client, value strin
 	return true
 }
 
+// startWriters starts producers of transactions, of both versions of the protocol.
+func startWriters(ctx context.Context, running *sync.WaitGroup, broker string) (writers []*txnWriter) {
+	for i := range 4 {
+		w := &txnWriter{broker: broker, name: fmt.Sprintf("writer-%d", i)}
+		if i%2 == 0 {
+			w.opts = []kgo.Opt{kgo.MaxVersions(kversion.V3_7_0())}
+		}
+		writers = append(writers, w)
+		running.Go(func() { w.run(ctx) })
+	}
+	return writers
+}
+
 // TestKillsDuringTransactions kills the broker while clients of both versions write transactions over several partitions. Each transaction is seen by read_committed
 // consumers in every partition or in none, those whose commit was acknowledged are, and those whose abort was are not.
 func TestKillsDuringTransactions(t *testing.T) {
@@ -374,15 +390,7 @@ func TestKillsDuringTransactions(t *testing.T) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	var writers []*txnWriter
-	for i := range 4 {
-		w := &txnWriter{broker: n.kafka, name: fmt.Sprintf("writer-%d", i)}
-		if i%2 == 0 {
-			w.opts = []kgo.Opt{kgo.MaxVersions(kversion.V3_7_0())}
-		}
-		writers = append(writers, w)
-		running.Go(func() { w.run(ctx) })
-	}
+	writers := startWriters(ctx, &running, n.kafka)
 	for range kills {
 		pause(t, time.Duration(300+rand.IntN(700))*time.Millisecond)
 		n.kill()
@@ -391,14 +399,20 @@ func TestKillsDuringTransactions(t *testing.T) {
 	pause(t, time.Second)
 	stop()
 	running.Wait()
+	checkTransactions(t, n.kafka, writers, kills)
+}
+
+// checkTransactions asserts what readers see of the transactions of writers that have ended.
+func checkTransactions(t testing.TB, broker string, writers []*txnWriter, kills int) {
+	t.Helper()
 	eventually(t, time.Minute, func() error { // what was open when the writers ended is aborted when its time is up
-		open, err := openTransactions(t, n.kafka)
+		open, err := openTransactions(t, broker)
 		if err == nil && open > 0 {
 			err = fmt.Errorf("%d transactions are open", open)
 		}
 		return err
 	})
-	got := readCommitted(t, n.kafka, "txn")
+	got := readCommitted(t, broker, "txn")
 	seen := map[string]int{}
 	for _, value := range got {
 		seen[value]++
