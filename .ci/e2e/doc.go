@@ -12,6 +12,6 @@
 // testdata/skips.txt names each of their tests that cannot run here, with the reason. testdata/kafkago and testdata/nocompose are modules of their own, so
 // that what they need is not needed by Milldam.
 //
-// Apache Kafka's tools run against a node and against Apache Kafka, and TestDifferential asks both the same calls; what differs stands in
-// docs/reference/protocol.md.
+// Apache Kafka's tools and Java programs (testdata/java) run against a node and against Apache Kafka, and TestDifferential asks both the same calls;
+// what differs stands in docs/reference/protocol.md, and which clients run unchanged in docs/reference/clients.md.
 package e2e

@@ -1,3 +1,4 @@
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -16,6 +17,8 @@ import org.apache.kafka.clients.admin.ListOffsetsResult;
 import org.apache.kafka.clients.admin.ListTransactionsOptions;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.ProducerState;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.admin.TransactionDescription;
 import org.apache.kafka.clients.admin.UpdateFeaturesOptions;
@@ -69,13 +72,12 @@ final class AdminModern implements Scenario {
         }
         for (Map.Entry<String, OffsetSpec> e : new TreeMap<>(Map.of("max timestamp", OffsetSpec.maxTimestamp(), "earliest local", OffsetSpec.earliestLocal(),
                 "latest tiered", OffsetSpec.latestTiered(), "at 1500", OffsetSpec.forTimestamp(1_500))).entrySet()) {
-            kit.print("%s: %s", e.getKey(), Kit.outcome(() -> {
+            kit.print("%s: %s", e.getKey(), Kit.tried(() -> {
                 ListOffsetsResult.ListOffsetsResultInfo i = admin.listOffsets(Map.of(kit.partition("t", 0), e.getValue())).all().get().get(kit.partition("t", 0));
                 kit.print("  offset %d, timestamp %d, epoch %s", i.offset(), i.timestamp(), i.leaderEpoch());
-                return null;
             }));
         }
-        DeletedRecords deleted = admin.deleteRecords(Map.of(kit.partition("t", 0), org.apache.kafka.clients.admin.RecordsToDelete.beforeOffset(1)))
+        DeletedRecords deleted = admin.deleteRecords(Map.of(kit.partition("t", 0), RecordsToDelete.beforeOffset(1)))
                 .lowWatermarks().get(kit.partition("t", 0)).get();
         kit.print("low watermark %d", deleted.lowWatermark());
     }
@@ -85,14 +87,15 @@ final class AdminModern implements Scenario {
         admin.alterConsumerGroupOffsets(group, Map.of(kit.partition("t", 0), new OffsetAndMetadata(2))).all().get();
         kit.print("listed %s", admin.listGroups(new ListGroupsOptions()).all().get().stream().filter(g -> g.groupId().equals(group))
                 .map(g -> g.type() + " " + g.groupState() + " " + g.protocol()).collect(Collectors.toList()));
-        kit.print("of the consumer type %d", admin.listGroups(new ListGroupsOptions().withTypes(Set.of(GroupType.CONSUMER))).all().get().stream().filter(g -> g.groupId().equals(group)).count());
+        kit.print("of the consumer type %d", admin.listGroups(new ListGroupsOptions().withTypes(Set.of(GroupType.CONSUMER))).all().get().stream()
+                .filter(g -> g.groupId().equals(group)).count());
         kit.print("offsets of two groups %s", admin.listConsumerGroupOffsets(Map.of(group, new ListConsumerGroupOffsetsSpec(), kit.own("no"), new ListConsumerGroupOffsetsSpec()))
                 .all().get().entrySet().stream().sorted(Map.Entry.comparingByKey()).map(e -> e.getKey() + " " + e.getValue().values().stream().map(OffsetAndMetadata::offset)
                         .collect(Collectors.toList())).collect(Collectors.toList()));
         kit.print("describe as classic: %s", Kit.outcome(() -> admin.describeClassicGroups(List.of(group)).all()));
         kit.print("no such group: %s", Kit.outcome(() -> admin.describeConsumerGroups(List.of(kit.own("no"))).all()));
         kit.print("remove members of it: %s", Kit.outcome(() -> admin.removeMembersFromConsumerGroup(kit.own("no"),
-                new org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions()).all()));
+                new RemoveMembersFromConsumerGroupOptions()).all()));
     }
 
     private void features() throws Exception {
@@ -100,10 +103,13 @@ final class AdminModern implements Scenario {
         admin.describeFeatures().featureMetadata().get().finalizedFeatures().forEach((name, range) -> levels.put(name, Short.toString(range.maxVersionLevel())));
         levels.keySet().retainAll(Set.of("group.version", "transaction.version", "metadata.version"));
         kit.print("finalised %s", levels);
-        kit.print("too high: %s", Kit.outcome(() -> admin.updateFeatures(Map.of("group.version", new FeatureUpdate((short) 9, FeatureUpdate.UpgradeType.UPGRADE)), new UpdateFeaturesOptions()).all()));
-        kit.print("unknown: %s", Kit.outcome(() -> admin.updateFeatures(Map.of("no.version", new FeatureUpdate((short) 1, FeatureUpdate.UpgradeType.UPGRADE)), new UpdateFeaturesOptions()).all()));
-        kit.print("what it is: %s", Kit.outcome(() -> admin.updateFeatures(Map.of("group.version", new FeatureUpdate((short) 1, FeatureUpdate.UpgradeType.UPGRADE)),
-                new UpdateFeaturesOptions().validateOnly(true)).all()));
+        kit.print("too high: %s", upgrade("group.version", 9, new UpdateFeaturesOptions()));
+        kit.print("unknown: %s", upgrade("no.version", 1, new UpdateFeaturesOptions()));
+        kit.print("what it is: %s", upgrade("group.version", 1, new UpdateFeaturesOptions().validateOnly(true)));
+    }
+
+    private String upgrade(String feature, int level, UpdateFeaturesOptions options) {
+        return Kit.outcome(() -> admin.updateFeatures(Map.of(feature, new FeatureUpdate((short) level, FeatureUpdate.UpgradeType.UPGRADE)), options).all());
     }
 
     private KafkaProducer<String, String> transactional(String id) {
@@ -122,25 +128,30 @@ final class AdminModern implements Scenario {
         producers("in its first");
         kit.print("listed %s", admin.listTransactions(new ListTransactionsOptions()).all().get().stream().filter(t -> t.transactionalId().equals(kit.own("tx")))
                 .map(t -> t.state().toString()).collect(Collectors.toList()));
-        kit.print("listed by a pattern %d, by a duration %d", admin.listTransactions(new ListTransactionsOptions().filterOnTransactionalIdPattern(".*" + kit.own("t") + "x$")).all().get().size(),
+        kit.print("listed by a pattern %d, by a duration %d", admin.listTransactions(new ListTransactionsOptions().filterOnTransactionalIdPattern(".*" + kit.own("t") + "x$"))
+                        .all().get().size(),
                 admin.listTransactions(new ListTransactionsOptions().filterOnTransactionalIdPattern(".*" + kit.own("tx")).filterOnDuration(3_600_000)).all().get().size());
         p.commitTransaction();
-        Kit.until("the transaction is complete", () -> admin.describeTransactions(List.of(kit.own("tx"))).all().get().get(kit.own("tx")).state().toString().equals("CompleteCommit"));
+        Kit.until("the transaction is complete", () -> described("tx").state().toString().equals("CompleteCommit"));
         describe("tx", "after it");
         producers("after it");
         kit.print("fence: %s", Kit.outcome(() -> admin.fenceProducers(List.of(kit.own("tx"))).all()));
-        kit.print("then: %s", Kit.outcome(() -> {
+        kit.print("then: %s", Kit.tried(() -> {
             p.beginTransaction();
             p.send(new ProducerRecord<>(kit.own("out"), "k", "v")).get();
-            return null;
         }));
-        p.close(java.time.Duration.ZERO);
+        p.close(Duration.ZERO);
         kit.print("no such transaction: %s", Kit.outcome(() -> admin.describeTransactions(List.of(kit.own("no"))).all()));
     }
 
     private void describe(String id, String when) throws Exception {
-        TransactionDescription d = admin.describeTransactions(List.of(kit.own(id))).all().get().get(kit.own(id));
-        kit.print("%s: %s, epoch %d, timeout %d, started %s, in %s", when, d.state(), d.producerEpoch(), d.transactionTimeoutMs(), d.transactionStartTimeMs().isPresent(), Kit.list(d.topicPartitions()));
+        TransactionDescription d = described(id);
+        kit.print("%s: %s, epoch %d, timeout %d, started %s, in %s", when, d.state(), d.producerEpoch(), d.transactionTimeoutMs(),
+                d.transactionStartTimeMs().isPresent(), Kit.list(d.topicPartitions()));
+    }
+
+    private TransactionDescription described(String id) throws Exception {
+        return admin.describeTransactions(List.of(kit.own(id))).all().get().get(kit.own(id));
     }
 
     private void producers(String when) throws Exception {
@@ -159,9 +170,10 @@ final class AdminModern implements Scenario {
         p.beginTransaction();
         p.send(new ProducerRecord<>(kit.own("hung"), "k", "v")).get();
         ProducerState s = admin.describeProducers(List.of(hung)).partitionResult(hung).get().activeProducers().get(0);
-        kit.print("abort: %s", Kit.outcome(() -> admin.abortTransaction(new AbortTransactionSpec(hung, s.producerId(), (short) s.producerEpoch(), s.coordinatorEpoch().orElse(0))).all()));
+        kit.print("abort: %s", Kit.outcome(() -> admin.abortTransaction(
+                new AbortTransactionSpec(hung, s.producerId(), (short) s.producerEpoch(), s.coordinatorEpoch().orElse(0))).all()));
         kit.print("open from %s", admin.describeProducers(List.of(hung)).partitionResult(hung).get().activeProducers().get(0).currentTransactionStartOffset());
-        p.close(java.time.Duration.ZERO);
+        p.close(Duration.ZERO);
         kit.print("terminate: %s", Kit.outcome(() -> admin.forceTerminateTransaction(kit.own("hanging")).result()));
     }
 
@@ -171,7 +183,9 @@ final class AdminModern implements Scenario {
                 List.of(new AlterConfigOp(new ConfigEntry("consumer.session.timeout.ms", "50000"), AlterConfigOp.OpType.SET)))).all()));
         kit.print("too short: %s", Kit.outcome(() -> admin.incrementalAlterConfigs(Map.of(group,
                 List.of(new AlterConfigOp(new ConfigEntry("consumer.session.timeout.ms", "1"), AlterConfigOp.OpType.SET)))).all()));
-        kit.print("it has %s", admin.describeConfigs(List.of(group)).all().get().get(group).entries().stream().filter(e -> e.name().startsWith("consumer."))
+        kit.print("it has %s", Kit.answer(() -> admin.describeConfigs(List.of(group)).all().get().get(group),
+                        c -> c.entries().stream().anyMatch(e -> e.source() == ConfigEntry.ConfigSource.DYNAMIC_GROUP_CONFIG)).entries().stream()
+                .filter(e -> e.name().startsWith("consumer."))
                 .map(e -> e.name() + "=" + e.value() + " " + e.source()).sorted().collect(Collectors.toList()));
         kit.print("resources with configs %s", admin.listConfigResources(Set.of(ConfigResource.Type.GROUP), new ListConfigResourcesOptions()).all().get().stream()
                 .filter(r -> r.name().equals(kit.own("g"))).map(ConfigResource::name).collect(Collectors.toList()));

@@ -23,11 +23,10 @@ final class ConsumerProtocol implements Scenario {
         kit.fill("orders", PARTITIONS, 0, RECORDS);
         rebalance("range");
         rebalance("uniform");
-        kit.print("an assignor that is not there: %s", Kit.outcome(() -> {
+        kit.print("an assignor that is not there: %s", Kit.tried(() -> {
             Member m = member("strange", "m", "group.remote.assignor", "strange");
             m.consumer.subscribe(List.of(kit.own("orders")), m);
             Member.poll("it is refused", () -> false, m);
-            return null;
         }));
         pattern();
         staticMembers();
@@ -36,14 +35,11 @@ final class ConsumerProtocol implements Scenario {
     }
 
     private Member member(String group, String name, String... configs) {
-        Map<String, String> all = Kit.map("group.id", kit.own(group), "client.id", name, "group.protocol", "consumer");
-        all.putAll(Kit.map(configs));
-        if (all.get("group.protocol").equals("classic")) {
-            all.put("heartbeat.interval.ms", "300");
-        }
-        List<String> flat = new ArrayList<>();
-        all.forEach((k, v) -> flat.addAll(List.of(k, v)));
-        return new Member(name, kit.consumer(flat.toArray(String[]::new)));
+        return kit.member(group, name, configs, "group.protocol", "consumer");
+    }
+
+    private Member classic(String group, String name) {
+        return kit.member(group, name, new String[] {}, "heartbeat.interval.ms", "300");
     }
 
     private void subscribe(Member m) {
@@ -97,10 +93,7 @@ final class ConsumerProtocol implements Scenario {
         kit.print("by a pattern: %s", Kit.list(m.consumer.assignment()));
         m.consumer.unsubscribe();
         m.consumer.subscribe(new SubscriptionPattern("(unclosed"), m);
-        kit.print("a pattern that is none: %s", Kit.outcome(() -> {
-            Member.poll("it is refused", () -> false, m);
-            return null;
-        }));
+        kit.print("a pattern that is none: %s", Kit.tried(() -> Member.poll("it is refused", () -> false, m)));
     }
 
     private void staticMembers() throws Exception {
@@ -113,10 +106,7 @@ final class ConsumerProtocol implements Scenario {
         describe("statics", true);
         Member late = member("statics", "late", "group.instance.id", "first");
         subscribe(late);
-        kit.print("a second one of its name: %s", Kit.outcome(() -> {
-            Member.poll("it is refused", () -> false, late, a, b);
-            return null;
-        }));
+        kit.print("a second one of its name: %s", Kit.tried(() -> Member.poll("it is refused", () -> false, late, a, b)));
         a.consumer.close();
         Member again = member("statics", "a-again", "group.instance.id", "first", "group.remote.assignor", "range");
         subscribe(again);
@@ -133,10 +123,7 @@ final class ConsumerProtocol implements Scenario {
         m.consumer.commitSync(Map.of(kit.partition("orders", 0), new OffsetAndMetadata(3, "third")));
         m.consumer.close();
         KafkaConsumer<String, String> simple = kit.consumer("group.id", kit.own("commits"));
-        kit.print("by a consumer without membership: %s", Kit.outcome(() -> {
-            simple.commitSync(Map.of(kit.partition("orders", 1), new OffsetAndMetadata(4)));
-            return null;
-        }));
+        kit.print("by a consumer without membership: %s", Kit.tried(() -> simple.commitSync(Map.of(kit.partition("orders", 1), new OffsetAndMetadata(4)))));
         Member next = member("commits", "next");
         next.consumer.subscribe(List.of(kit.own("orders")), next);
         Member.poll("what was not committed is read again", () -> next.read.size() == 2 * RECORDS / PARTITIONS - 7, next);
@@ -162,8 +149,8 @@ final class ConsumerProtocol implements Scenario {
 
     /** A classic group whose members are replaced one by one, and back. */
     private void migration() throws Exception {
-        Member old1 = member("moving", "old-1", "group.protocol", "classic");
-        Member old2 = member("moving", "old-2", "group.protocol", "classic");
+        Member old1 = classic("moving", "old-1");
+        Member old2 = classic("moving", "old-2");
         old1.consumer.subscribe(List.of(kit.own("orders")), old1);
         Member.settle(List.of(6), old1);
         old2.consumer.subscribe(List.of(kit.own("orders")), old2);
@@ -179,7 +166,7 @@ final class ConsumerProtocol implements Scenario {
         old2.consumer.close();
         Member.settle(List.of(6), new1);
         describe("moving", true);
-        Member back = member("moving", "back", "group.protocol", "classic");
+        Member back = classic("moving", "back");
         back.consumer.subscribe(List.of(kit.own("orders")), back);
         Member.settle(List.of(3, 3), new1, back);
         describe("moving", false);

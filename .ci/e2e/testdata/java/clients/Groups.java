@@ -4,7 +4,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.regex.Pattern;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -34,9 +36,7 @@ final class Groups implements Scenario {
     }
 
     private Member member(String group, String name, String... configs) {
-        Map<String, String> all = Kit.map("group.id", kit.own(group), "client.id", name, "session.timeout.ms", "30000", "heartbeat.interval.ms", "300");
-        all.putAll(Kit.map(configs));
-        return new Member(name, kit.consumer(all.entrySet().stream().flatMap(e -> java.util.stream.Stream.of(e.getKey(), e.getValue())).toArray(String[]::new)));
+        return kit.member(group, name, configs, "session.timeout.ms", "30000", "heartbeat.interval.ms", "300");
     }
 
     /** One member alone, a second one beside it, then the second alone. */
@@ -85,21 +85,11 @@ final class Groups implements Scenario {
         Member fencing = member("statics", "a", first);
         fencing.consumer.subscribe(List.of(kit.own("orders")), fencing);
         Member.settle(List.of(3, 3), fencing, b);
-        kit.print("fenced: %s", Kit.outcome(() -> {
-            Kit.until("the old one is fenced", () -> {
-                again.poll();
-                b.poll();
-                return false;
-            });
-            return null;
-        }));
-        kit.print("commit of the fenced: %s", Kit.outcome(() -> {
-            again.consumer.commitSync(Map.of(kit.partition("orders", 0), new OffsetAndMetadata(1)));
-            return null;
-        }));
+        kit.print("fenced: %s", Kit.tried(() -> Member.poll("it is refused", () -> false, again, b)));
+        kit.print("commit of the fenced: %s", Kit.tried(() -> again.consumer.commitSync(Map.of(kit.partition("orders", 0), new OffsetAndMetadata(1)))));
         fencing.consumer.close();
         kit.admin().removeMembersFromConsumerGroup(kit.own("statics"), new RemoveMembersFromConsumerGroupOptions(
-                List.of(new org.apache.kafka.clients.admin.MemberToRemove("first")))).all().get();
+                List.of(new MemberToRemove("first")))).all().get();
         Member.settle(List.of(6), b);
         kit.print("statics: b was told %s", b.told);
         b.consumer.close();
@@ -119,10 +109,7 @@ final class Groups implements Scenario {
         m.consumer.commitAsync(Map.of(p1, new OffsetAndMetadata(5, "fifth")), (offsets, e) -> answer[0] = "async " + (e == null ? "ok" : Kit.name(e)));
         Member.poll("the commit is answered", () -> answer[0] != null, m);
         kit.print("%s, committed %s", answer[0], committed(m.consumer));
-        kit.print("of a long text: %s", Kit.outcome(() -> {
-            m.consumer.commitSync(Map.of(p0, new OffsetAndMetadata(3, "x".repeat(5000))));
-            return null;
-        }));
+        kit.print("of a long text: %s", Kit.tried(() -> m.consumer.commitSync(Map.of(p0, new OffsetAndMetadata(3, "x".repeat(5000))))));
         m.consumer.close();
         Member next = member("commits", "next");
         next.consumer.subscribe(List.of(kit.own("orders")), next);
@@ -131,7 +118,7 @@ final class Groups implements Scenario {
         next.consumer.close();
 
         Member auto = member("auto", "auto", "enable.auto.commit", "true", "auto.commit.interval.ms", "100");
-        auto.consumer.subscribe(java.util.regex.Pattern.compile(".*" + kit.own("orders")), auto);
+        auto.consumer.subscribe(Pattern.compile(".*" + kit.own("orders")), auto);
         Member.poll("all is read", () -> auto.read.size() == RECORDS, auto);
         auto.consumer.close();
         KafkaConsumer<String, String> simple = kit.consumer("group.id", kit.own("auto"));
@@ -150,7 +137,8 @@ final class Groups implements Scenario {
         for (int p = 0; p < PARTITIONS; p++) {
             all.add(kit.partition("orders", p));
         }
-        consumer.committed(all).forEach((p, o) -> out.put(p.partition(), o == null ? "none" : o.offset() + "/" + o.leaderEpoch().map(String::valueOf).orElse("-") + "/" + o.metadata()));
+        consumer.committed(all).forEach((p, o) -> out.put(p.partition(), o == null ? "none"
+                : o.offset() + "/" + o.leaderEpoch().map(String::valueOf).orElse("-") + "/" + o.metadata()));
         return out;
     }
 
@@ -194,10 +182,7 @@ final class Groups implements Scenario {
         Member.poll("all is read", () -> late.read.size() == RECORDS, late);
         Kit.until("the group is empty", () -> kit.admin().describeConsumerGroups(List.of(kit.own("late"))).all().get()
                 .get(kit.own("late")).members().isEmpty());
-        kit.print("commit after max.poll.interval.ms: %s", Kit.outcome(() -> {
-            late.consumer.commitSync();
-            return null;
-        }));
+        kit.print("commit after max.poll.interval.ms: %s", Kit.tried(() -> late.consumer.commitSync()));
         Member.poll("it joins again", () -> late.told.size() >= 3, late);
         late.consumer.close();
         kit.print("late: was told %s", late.told);

@@ -1,6 +1,7 @@
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.HashMap;
@@ -8,10 +9,15 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -56,17 +62,26 @@ final class Kit implements AutoCloseable {
         NewTopic topic = new NewTopic(own(name), partitions, (short) 1).configs(map("retention.ms", "-1"));
         topic.configs().putAll(map(configs));
         admin().createTopics(List.of(topic)).all().get();
+        answer(() -> admin().listTopics().names().get(), names -> names.contains(own(name)));
     }
 
     KafkaProducer<String, String> producer(String... configs) {
-        Properties p = properties(configs);
-        return keep(new KafkaProducer<>(p, new StringSerializer(), new StringSerializer()));
+        return keep(new KafkaProducer<>(properties(configs), new StringSerializer(), new StringSerializer()));
     }
 
     KafkaConsumer<String, String> consumer(String... configs) {
         Properties p = properties("auto.offset.reset", "earliest", "enable.auto.commit", "false");
         p.putAll(map(configs));
         return keep(new KafkaConsumer<>(p, new StringDeserializer(), new StringDeserializer()));
+    }
+
+    /** A member of a group; its configs override the others. */
+    Member member(String group, String name, String[] configs, String... others) {
+        return new Member(name, consumer(concat(concat(others, "group.id", own(group), "client.id", name), configs)));
+    }
+
+    static String[] concat(String[] first, String... second) {
+        return Stream.concat(Arrays.stream(first), Arrays.stream(second)).toArray(String[]::new);
     }
 
     /** Sends count records, with partitions in turn, and values that tell their number. */
@@ -117,7 +132,7 @@ final class Kit implements AutoCloseable {
     /** Partitions as topic:1,2,3, sorted. */
     static String list(Collection<TopicPartition> partitions) {
         return partitions.stream().collect(Collectors.groupingBy(TopicPartition::topic, TreeMap::new,
-                Collectors.mapping(TopicPartition::partition, Collectors.toCollection(java.util.TreeSet::new)))).toString();
+                Collectors.mapping(TopicPartition::partition, Collectors.toCollection(TreeSet::new)))).toString();
     }
 
     /** The name of what was thrown, below what wraps it. */
@@ -144,6 +159,32 @@ final class Kit implements AutoCloseable {
         } catch (Exception e) {
             return name(e);
         }
+    }
+
+    interface Action {
+        void run() throws Exception;
+    }
+
+    /** The outcome of what answers nothing. */
+    static String tried(Action action) {
+        return outcome(() -> {
+            action.run();
+            return null;
+        });
+    }
+
+    /** Asks until the answer is as it must become: Apache Kafka acknowledges a change before it answers by it. */
+    static <T> T answer(Callable<T> question, Predicate<T> expected) throws Exception {
+        AtomicReference<T> last = new AtomicReference<>();
+        until("the answer is as it must become", () -> {
+            try {
+                last.set(question.call());
+                return expected.test(last.get());
+            } catch (ExecutionException e) {
+                return false; // it is not there yet
+            }
+        });
+        return last.get();
     }
 
     interface Condition {

@@ -33,11 +33,8 @@ final class Transactions implements Scenario {
     }
 
     private KafkaProducer<String, String> producer(String id, String... configs) {
-        Map<String, String> all = Kit.map("transactional.id", kit.own(id), "transaction.timeout.ms", "60000", "linger.ms", "0");
-        all.putAll(Kit.map(configs));
-        List<String> flat = new ArrayList<>();
-        all.forEach((k, v) -> flat.addAll(List.of(k, v)));
-        KafkaProducer<String, String> p = kit.producer(flat.toArray(String[]::new));
+        String[] all = Kit.concat(new String[] {"transactional.id", kit.own(id), "transaction.timeout.ms", "60000", "linger.ms", "0"}, configs);
+        KafkaProducer<String, String> p = kit.producer(all);
         p.initTransactions();
         return p;
     }
@@ -157,14 +154,8 @@ final class Transactions implements Scenario {
         send(first, "never-", 2);
         first.flush();
         KafkaProducer<String, String> second = producer("fenced");
-        kit.print("commit of the zombie: %s", Kit.outcome(() -> {
-            first.commitTransaction();
-            return null;
-        }));
-        kit.print("then: %s", Kit.outcome(() -> {
-            first.abortTransaction();
-            return null;
-        }));
+        kit.print("commit of the zombie: %s", Kit.tried(() -> first.commitTransaction()));
+        kit.print("then: %s", Kit.tried(() -> first.abortTransaction()));
         second.beginTransaction();
         send(second, "second-", 2);
         second.commitTransaction();
@@ -189,15 +180,11 @@ final class Transactions implements Scenario {
         gone.close();
         KafkaProducer<String, String> p = producer("left-behind");
         p.beginTransaction();
-        kit.print("offsets of a member that left: %s", Kit.outcome(() -> {
+        kit.print("offsets of a member that left: %s", Kit.tried(() -> {
             p.sendOffsetsToTransaction(Map.of(kit.partition("in", 0), new OffsetAndMetadata(1)), then);
             p.commitTransaction();
-            return null;
         }));
-        kit.print("its transaction can be aborted: %s", Kit.outcome(() -> {
-            p.abortTransaction();
-            return null;
-        }));
+        kit.print("its transaction can be aborted: %s", Kit.tried(() -> p.abortTransaction()));
         p.close();
     }
 
@@ -211,10 +198,7 @@ final class Transactions implements Scenario {
         KafkaConsumer<String, String> all = kit.consumer();
         List<TopicPartition> p0 = List.of(kit.partition("out", 0));
         Kit.until("the transaction is aborted", () -> c.endOffsets(p0).equals(all.endOffsets(p0)));
-        String outcome = Kit.outcome(() -> {
-            slow.commitTransaction();
-            return null;
-        });
+        String outcome = Kit.tried(() -> slow.commitTransaction());
         kit.print("commit after the timeout: %s", outcome);
         slow.close(Duration.ZERO);
         see("after the timeout", false);
@@ -226,13 +210,7 @@ final class Transactions implements Scenario {
         kit.print("send outside: %s", Kit.outcome(() -> p.send(new ProducerRecord<>(kit.own("out"), 0, "k", "v"))));
         p.beginTransaction();
         kit.print("too large inside: %s", Kit.outcome(() -> p.send(new ProducerRecord<>(kit.own("out"), 0, "k", "x".repeat(1_500_000)))));
-        kit.print("commit: %s", Kit.outcome(() -> {
-            p.commitTransaction();
-            return null;
-        }));
-        kit.print("abort: %s", Kit.outcome(() -> {
-            p.abortTransaction();
-            return null;
-        }));
+        kit.print("commit: %s", Kit.tried(() -> p.commitTransaction()));
+        kit.print("abort: %s", Kit.tried(() -> p.abortTransaction()));
     }
 }
