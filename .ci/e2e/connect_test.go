@@ -113,7 +113,7 @@ scheduled.rebalance.max.delay.ms=1000
 func (w *connectWorker) start() {
 	w.t.Helper()
 	jars := kafkaJars(w.t)
-	w.cmd, w.log, w.done = javaCommand(w.t, jars, filepath.Dir(w.file), "org.apache.kafka.connect.cli.ConnectDistributed", w.file), &logBuffer{}, make(chan struct{})
+	w.cmd, w.log, w.done = javaCommand(jars, filepath.Dir(w.file), "org.apache.kafka.connect.cli.ConnectDistributed", w.file), &logBuffer{}, make(chan struct{})
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)

@@ -65,7 +65,7 @@ func (c javaClient) run(t *testing.T, broker string, scenarios []string) map[str
 	t.Helper()
 	jars := c.jars(t)
 	args := append([]string{broker, "java-" + c.version}, scenarios...)
-	cmd := javaCommand(t, jars, compileJava(t, jars, "clients", c.newer...), "Main", args...)
+	cmd := javaCommand(jars, compileJava(t, jars, "clients", c.newer...), "Main", args...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Start(); err != nil {
@@ -164,8 +164,7 @@ func compileJava(t testing.TB, jars, program string, without ...string) string {
 }
 
 // javaCommand is a Java process of moderate size that logs warnings to its standard error.
-func javaCommand(t testing.TB, jars, classes, class string, args ...string) *exec.Cmd {
-	t.Helper()
+func javaCommand(jars, classes, class string, args ...string) *exec.Cmd {
 	options := []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.configurationFile=" + filepath.Join(filepath.Dir(jars), "log4j2.properties"),
 		"-cp", classes + string(os.PathListSeparator) + jars, class}
 	return exec.Command("java", append(options, args...)...)

@@ -69,7 +69,7 @@ listeners=http://127.0.0.1:` + freePort(t) + "\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd, log := javaCommand(t, kafkaJars(t), filepath.Dir(file), "org.apache.kafka.connect.mirror.MirrorMaker", file), &logBuffer{}
+	cmd, log := javaCommand(kafkaJars(t), filepath.Dir(file), "org.apache.kafka.connect.mirror.MirrorMaker", file), &logBuffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

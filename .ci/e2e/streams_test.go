@@ -285,7 +285,7 @@ func wordCount() *streamsApp {
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return javaCommand(t, kafkaJars(t), state, "org.apache.kafka.streams.examples.wordcount.WordCountDemo", config)
+		return javaCommand(kafkaJars(t), state, "org.apache.kafka.streams.examples.wordcount.WordCountDemo", config)
 	}
 	return a
 }
@@ -327,7 +327,7 @@ func pairs(t *testing.T) *streamsApp {
 		if classes == "" {
 			classes = compileJava(t, jars, "streams")
 		}
-		return javaCommand(tb, jars, classes, "Pairs", broker, state)
+		return javaCommand(jars, classes, "Pairs", broker, state)
 	}
 	return a
 }
