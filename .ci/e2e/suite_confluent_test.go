@@ -18,7 +18,7 @@ func TestConfluentGo(t *testing.T) {
 	}
 	need(t, "gcc")
 	t.Setenv("CGO_ENABLED", "1")
-	s := goSuite{module: confluentModule, dir: "kafka", adapt: withoutCompose}.build(t)
+	s := goSuite{module: confluentModule, dir: "kafka", adapt: adaptConfluent}.build(t)
 	for _, run := range []struct {
 		name, pattern string
 		env           []string
@@ -37,9 +37,11 @@ func TestConfluentGo(t *testing.T) {
 	}
 }
 
-// withoutCompose builds the tests without the module that starts Apache Kafka in Docker when no broker is given.
-func withoutCompose(t *testing.T, module string) {
+// adaptConfluent has the tests built without the module that starts Apache Kafka in Docker when no broker is given. And their Flush(-1), which is meant to wait, returns at
+// once in this version of the client: they would pass where offsets are sent more slowly than records, by chance.
+func adaptConfluent(t *testing.T, module string) {
 	t.Helper()
+	edit(t, filepath.Join(module, "kafka", "txn_integration_test.go"), map[string]string{"producer.Flush(-1)": "producer.Flush(30000)"})
 	stand, err := filepath.Abs(filepath.Join("testdata", "nocompose"))
 	if err != nil {
 		t.Fatal(err)

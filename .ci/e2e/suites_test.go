@@ -101,6 +101,25 @@ func copyModule(t *testing.T, module string) string {
 	return dir
 }
 
+// edit replaces texts in a file of a copied module, which has each of them.
+func edit(t *testing.T, file string, replacements map[string]string) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	for old, now := range replacements {
+		if !strings.Contains(text, old) {
+			t.Fatalf("%s has no %q any more", filepath.Base(file), old)
+		}
+		text = strings.ReplaceAll(text, old, now)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 var (
 	goResult     = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): (\S+) `)
 	testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)

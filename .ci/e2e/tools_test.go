@@ -137,8 +137,9 @@ func TestKafkaTools(t *testing.T) {
 	ours := startServer(t, "group.initial.rebalance.delay.ms=0").kafka
 	passed := 0
 	for _, s := range toolScript {
-		theirs, kafkaErr := s.run(t, script, kafka)
-		got, err := s.run(t, script, ours)
+		atKafka, here := s.start(t, script, kafka), s.start(t, script, ours)
+		theirs, kafkaErr := atKafka()
+		got, err := here()
 		what, before := s.class+" "+s.args, passed
 		passed++
 		if (err != nil) != s.fails || (kafkaErr != nil) != s.fails {
@@ -157,8 +158,8 @@ func TestKafkaTools(t *testing.T) {
 	t.Logf("%d of %d uses of the tools passed", passed, len(toolScript))
 }
 
-// run returns what is compared of the tool's output.
-func (s toolStep) run(t *testing.T, script, broker string) (string, error) {
+// start starts the tool, and returns what waits for its end and says what is compared of its output.
+func (s toolStep) start(t *testing.T, script, broker string) func() (string, error) {
 	t.Helper()
 	if s.before != nil {
 		s.before(t, broker)
@@ -176,20 +177,22 @@ func (s toolStep) run(t *testing.T, script, broker string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
-		return "", err
+		t.Fatal(err)
 	}
 	kill := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
-	defer kill.Stop()
-	err := cmd.Wait()
-	compared := s.compared
-	if compared == nil {
-		compared = masked()
+	return func() (string, error) {
+		defer kill.Stop()
+		err := cmd.Wait()
+		compared := s.compared
+		if compared == nil {
+			compared = masked()
+		}
+		out := strings.ReplaceAll(stdout.String()+stderr.String(), broker, "BROKER")
+		for _, noise := range toolNoise {
+			out = noise.ReplaceAllString(out, "")
+		}
+		return compared(out), err
 	}
-	out := strings.ReplaceAll(stdout.String()+stderr.String(), broker, "BROKER")
-	for _, noise := range toolNoise {
-		out = noise.ReplaceAllString(out, "")
-	}
-	return compared(out), err
 }
 
 // toolNoise is what tools print that depends on the time: a client that comes before a topic has its leader, when a line was logged, and the group of an EndToEndLatency.

@@ -56,14 +56,14 @@ def member(broker, topic, group, strategy="range"):
     assignors = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
     c = consumer(broker, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=1000, auto_commit_interval_ms=200,
                  partition_assignment_strategy=[assignors[strategy]])
-    stopped = []
-    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     c.subscribe([topic])
-    while not stopped:
-        for batch in c.poll(timeout_ms=200).values():
-            for msg in batch:
-                emit(msg)
-    c.close()
+    try:
+        # Not poll with a timeout: one that ends in the middle of a rebalance may leave the member without heartbeats.
+        for msg in c:
+            emit(msg)
+    finally:
+        c.close()
 
 
 def time(broker, topic, timestamp):
