@@ -29,8 +29,6 @@ while done < count:
     if number % 3 == 0:
         p.flush(30)
         p.abort_transaction(30)
-        for m in batch:
-            pass
         first = {}
         for m in batch:
             first[m.partition()] = min(first.get(m.partition(), m.offset()), m.offset())
