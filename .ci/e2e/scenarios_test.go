@@ -130,12 +130,84 @@ func TestMembersComeAndGo(t *testing.T) {
 			if total != 3*perCodec {
 				t.Errorf("offsets are committed for %d records, want %d", total, 3*perCodec)
 			}
-			late := strings.Contains(n.log.String(), `msg="a member's session has ended" group=`+topic+" ")
-			if lines := linesOf(c, m.logs); lines != 3*perCodec && !late {
+			if lines := linesOf(c, m.logs); lines != 3*perCodec && !sessionEnded(n, topic) {
 				t.Errorf("%d records were read, want %d", lines, 3*perCodec)
 			}
 		})
 	}
+}
+
+// TestStaticMembersComeBack ends one of two static members in good order, which does not leave, and starts it again within its session: it has the partitions that it had,
+// and the other one keeps its own.
+func TestStaticMembersComeBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs in make e2e")
+	}
+	n := startServer(t, "group.initial.rebalance.delay.ms=0", "group.consumer.heartbeat.interval.ms=1000", "group.consumer.min.heartbeat.interval.ms=1000")
+	for kind, script := range map[string][]string{
+		"kafka-python": {"testdata/kafka_python_client.py", "member", "range"},
+		"confluent-kafka-python-consumer-protocol": {"testdata/confluent_client.py", "consumer-member"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			c := clientCalled(strings.TrimSuffix(kind, "-consumer-protocol"))
+			topic := "static-" + kind
+			milldam(t, "topic", "create", topic, "-p", "6", "-c", "retention.ms=-1", "-b", n.kafka)
+			c.produce(t, n.kafka, topic, "none", 0, perCodec)
+			instance := "one"
+			c.member = func(t *testing.T, broker, topic, group string) *exec.Cmd {
+				return exec.Command(python(t), slices.Concat(script[:2], []string{broker, topic, group}, script[2:], []string{instance})...)
+			}
+			m := &members{t: t, c: c}
+			m.start(n.kafka, topic, topic)
+			instance = "two"
+			m.start(n.kafka, topic, topic)
+			eventually(t, 2*c.settle, func() error { return shares(t, n.kafka, topic, 3, 3) })
+			eventually(t, c.settle, func() error { return m.read(perCodec) })
+			before := staticMembers(t, n.kafka, topic)
+			leave(t, m.cmds[0])
+			m.cmds[0].Wait() // however it ends
+			instance = "one"
+			m.start(n.kafka, topic, topic)
+			c.produce(t, n.kafka, topic, "none", perCodec, perCodec)
+			eventually(t, c.settle, func() error { return m.read(2 * perCodec) })
+			if sessionEnded(n, topic) {
+				t.Skip("the machine is so busy that a session ended")
+			}
+			after := staticMembers(t, n.kafka, topic)
+			if !slices.Equal(after["one"].Partitions, before["one"].Partitions) || !slices.Equal(after["two"].Partitions, before["two"].Partitions) {
+				t.Errorf("the partitions were %+v, and are %+v", before, after)
+			}
+			if after["two"].ID != before["two"].ID {
+				t.Errorf("the other member was %s, and is %s", before["two"].ID, after["two"].ID)
+			}
+		})
+	}
+}
+
+// sessionEnded tells whether a node has given up a member of a group.
+func sessionEnded(n *node, group string) bool {
+	return strings.Contains(n.log.String(), `msg="a member's session has ended" group=`+group+" ")
+}
+
+// staticMember is what a group tells of a member.
+type staticMember struct {
+	ID, Instance string
+	Partitions   []string
+}
+
+// staticMembers are the members of a group by instance.
+func staticMembers(t *testing.T, broker, group string) map[string]staticMember {
+	t.Helper()
+	var g struct{ Members []staticMember }
+	if err := json.Unmarshal([]byte(milldam(t, "group", "describe", group, "-b", broker, "-o", "json")), &g); err != nil {
+		t.Fatal(err)
+	}
+	byInstance := map[string]staticMember{}
+	for _, m := range g.Members {
+		slices.Sort(m.Partitions)
+		byInstance[m.Instance] = m
+	}
+	return byInstance
 }
 
 // leave lets a member end in good order.

@@ -52,10 +52,10 @@ def consume(broker, topic, count):
     c.close()
 
 
-def member(broker, topic, group, strategy="range"):
+def member(broker, topic, group, strategy="range", instance=None):
     assignors = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
     c = consumer(broker, group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=1000, auto_commit_interval_ms=200,
-                 partition_assignment_strategy=[assignors[strategy]])
+                 partition_assignment_strategy=[assignors[strategy]], group_instance_id=instance)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     c.subscribe([topic])
     try:
