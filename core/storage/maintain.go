@@ -131,9 +131,10 @@ func (l *Log) retain(c LogConfig, now time.Time) error {
 	return nil
 }
 
-// rollExpired seals the active segment when all its records are too old.
+// rollExpired seals the active segment when all its records are too old, or none are to be kept.
 func (l *Log) rollExpired(c LogConfig, now time.Time) error {
-	if c.Retention < 0 {
+	keepsNothing := c.RetentionBytes == 0
+	if c.Retention < 0 && !keepsNothing {
 		return nil
 	}
 	if err := l.flushTail(nil); err != nil {
@@ -147,19 +148,11 @@ func (l *Log) rollExpired(c LogConfig, now time.Time) error {
 	if !idle {
 		return nil
 	}
-	largest := record.NoTimestamp
-	if p.live != nil {
-		largest = p.live.maxTimestamp
-	}
-	if p.liveFrom > 0 {
-		x, err := p.segment.loadOlder(p.liveFrom)
-		if err != nil {
+	if !keepsNothing {
+		largest, err := p.largestTimestamp()
+		if err != nil || largest < 0 || now.Sub(time.UnixMilli(largest)) <= c.Retention {
 			return err
 		}
-		largest = max(largest, x.maxTimestamp)
-	}
-	if largest < 0 || now.Sub(time.UnixMilli(largest)) <= c.Retention {
-		return nil
 	}
 	l.mu.Lock()
 	if len(l.mu.tail) == 0 && len(l.mu.segments) == i+1 && l.mu.segments[i].size == p.written {
@@ -167,6 +160,22 @@ func (l *Log) rollExpired(c LogConfig, now time.Time) error {
 	}
 	l.mu.Unlock()
 	return l.flushTail(nil) // completes the segment
+}
+
+// largestTimestamp is that of what is written of an active segment.
+func (p *place) largestTimestamp() (int64, error) {
+	largest := record.NoTimestamp
+	if p.live != nil {
+		largest = p.live.maxTimestamp
+	}
+	if p.liveFrom > 0 {
+		x, err := p.segment.loadOlder(p.liveFrom)
+		if err != nil {
+			return 0, err
+		}
+		largest = max(largest, x.maxTimestamp)
+	}
+	return largest, nil
 }
 
 // removeBelowStart deletes the segments that end at or below the log start. They go oldest first, so that a crash in between leaves no hole. Their files

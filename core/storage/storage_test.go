@@ -420,6 +420,14 @@ func TestRetention(t *testing.T) {
 	if got := read(t, l, 100); fmt.Sprint(got) != "[100=next]" {
 		t.Errorf("after retention took everything: %v", got)
 	}
+	maintain(func(c *LogConfig) { c.RetentionBytes = 1 })
+	if l.Start() != 100 {
+		t.Errorf("retention.bytes of 1 left nothing of the active segment: the log starts at %d", l.Start())
+	}
+	maintain(func(c *LogConfig) { c.RetentionBytes = 0 }) // the active segment goes too, as in Kafka
+	if l.Start() != 101 || l.End() != 101 || l.SizeBytes() != 0 {
+		t.Errorf("with retention.bytes of 0 the log is [%d, %d) with %d bytes", l.Start(), l.End(), l.SizeBytes())
+	}
 }
 
 func TestTimes(t *testing.T) {
