@@ -42,7 +42,7 @@ func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
 		cl.streamed(func(w io.Writer) (int64, error) { return resp.WriteFrame(w, cl.header.Correlation) }, nil)
 		return
 	}
-	if req.MaxWaitMillis <= 0 || op.enough() {
+	if req.MaxWaitMillis <= 0 || op.enough() || !cl.park() {
 		op.finish()
 		return
 	}
@@ -51,6 +51,7 @@ func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
 
 // wait parks the request until there is enough, or its time is over.
 func (op *fetchOp) wait() {
+	op.req.Topics, op.req.ForgottenTopics, op.req.Rack, op.req.UnknownTags = nil, nil, "", kmsg.Tags{} // the states say it
 	var parts []*replica.Partition
 	for _, st := range op.states {
 		if p, err := op.partition(st); err == nil {

@@ -6,11 +6,11 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/milldam/milldam/core/coordinator"
 	"github.com/milldam/milldam/core/wire"
@@ -33,7 +33,7 @@ type call struct {
 	stream   func(io.Writer) (int64, error) // what writes it
 	onFinish func()
 
-	released sync.Once
+	held atomic.Pointer[semaphore.Weighted] // the budget that its size is taken from; nil when it was given back
 }
 
 // reply answers with a response of kmsg; its version is the request's.
@@ -103,8 +103,27 @@ func (cl *call) answer(frame []byte, stream func(io.Writer) (int64, error), fini
 	}
 }
 
-// release gives back the request's share of the budget.
-func (cl *call) release() { cl.released.Do(func() { cl.conn.server.budget.Release(cl.size) }) }
+// release gives back what the request holds of a budget.
+func (cl *call) release() {
+	if held := cl.held.Swap(nil); held != nil {
+		held.Release(cl.size)
+	}
+}
+
+// park moves the request's share from the budget of requests in flight to that of requests which wait for records, so that none of them keeps others from being read.
+// It returns false where as many wait as may.
+func (cl *call) park() bool {
+	s := cl.conn.server
+	if !s.parked.TryAcquire(cl.size) {
+		return false
+	}
+	if cl.held.CompareAndSwap(s.budget, s.parked) {
+		s.budget.Release(cl.size)
+	} else { // its connection is gone
+		s.parked.Release(cl.size)
+	}
+	return true
+}
 
 // finish ends the call, written or not.
 func (cl *call) finish(err error) {

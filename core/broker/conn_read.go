@@ -56,15 +56,16 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	c.server.metrics.bytesIn.Add(float64(size))
 	h, req, err := wire.ParseRequest(frame)
 	cl := &call{conn: c, header: h, size: int64(size), buffer: buffer, began: time.Now()}
+	cl.held.Store(c.server.budget)
 	switch {
 	case errors.Is(err, wire.ErrUnsupportedVersion):
 		return c.unsupported(cl)
 	case err != nil:
-		c.server.budget.Release(int64(size))
+		cl.release()
 		return &badInputError{err}
 	}
 	if err := c.enqueue(cl); err != nil {
-		c.server.budget.Release(int64(size))
+		cl.release()
 		return err
 	}
 	c.server.dispatch(cl, req)
@@ -154,7 +155,7 @@ func (c *conn) readMore(r *bufio.Reader, frame []byte, n int) ([]byte, error) {
 // next to it, if the request can be told from its header.
 func (c *conn) unsupported(cl *call) error {
 	if err := c.enqueue(cl); err != nil {
-		c.server.budget.Release(cl.size)
+		cl.release()
 		return err
 	}
 	if cl.header.Key == int16(kmsg.ApiVersions) {

@@ -25,7 +25,7 @@ type Options struct {
 	Coordinators
 	Logger *slog.Logger
 
-	RequestBytes   int64          // memory of all requests in flight; default 128 MiB
+	RequestBytes   int64          // memory of all requests in flight, and as much of all that wait for records; default DefaultRequestBytes
 	MaxConnections int            // default 20,000; Kafka's max.connections can lower it
 	MaxInFlight    int            // requests of one connection; default 64
 	IdleTimeout    time.Duration  // default that of Kafka's connections.max.idle.ms
@@ -46,7 +46,7 @@ func (o Options) withDefaults() Options {
 		o.LogLevel = new(slog.LevelVar)
 	}
 	if o.RequestBytes <= 0 {
-		o.RequestBytes = 128 << 20
+		o.RequestBytes = DefaultRequestBytes
 	}
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 20_000
@@ -69,10 +69,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// DefaultRequestBytes is Options.RequestBytes where nothing is said.
+const DefaultRequestBytes = 128 << 20
+
 // Server answers the Kafka protocol on any number of listeners.
 type Server struct {
 	opts     Options
-	budget   *semaphore.Weighted
+	budget   *semaphore.Weighted // of requests in flight
+	parked   *semaphore.Weighted // of those that wait for records
 	sessions *sessionCache
 	quotas   *quotas
 	created  *creationRates
@@ -96,7 +100,7 @@ type Server struct {
 // New returns a server; Serve makes it listen.
 func New(o Options) *Server {
 	s := &Server{opts: o.withDefaults(), metrics: newMetrics()}
-	s.budget = semaphore.NewWeighted(s.opts.RequestBytes)
+	s.budget, s.parked = semaphore.NewWeighted(s.opts.RequestBytes), semaphore.NewWeighted(s.opts.RequestBytes)
 	s.largest = int(min(s.opts.RequestBytes, s.opts.Controller.BrokerInt(s.opts.Controller.Image(), maxRequestBytes), wire.MaxFrameBytes))
 	s.quotas = newQuotas(s.opts.Controller)
 	s.created = newCreationRates(s.quotas.client)
