@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,6 +35,7 @@ type running struct {
 	memory     *wire.MemoryListener
 	groups     *coordinator.Groups
 	controller *meta.Controller
+	collectors func() []prometheus.Collector
 	serve      func(net.Listener) // until close
 	close      func()
 }
@@ -73,7 +75,7 @@ func startInMemory(t testing.TB, fs vfs.FS, static map[string]string) *running {
 	coordinators := broker.NewCoordinators(controller, replicas, o, txns)
 	must(t, coordinators.Load(t.Context(), controller.Image()))
 	s := broker.New(broker.Options{NodeID: 1, Controller: controller, Replicas: replicas, Coordinators: coordinators, IdleTimeout: idle, DataDir: "data"})
-	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: coordinators.Groups, controller: controller}
+	r := &running{memory: wire.NewMemoryListener("embedded:9092"), groups: coordinators.Groups, controller: controller, collectors: s.Collectors}
 	var served errgroup.Group
 	r.serve = func(l net.Listener) { served.Go(func() error { return s.Serve(l) }) }
 	r.serve(r.memory)

@@ -1,12 +1,10 @@
 package broker
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"time"
 
-	"github.com/milldam/milldam/core/coordinator"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // metrics are the server's; their labels are API names alone.
@@ -53,20 +51,5 @@ func (m *metrics) observe(cl *call, _ error) {
 // Collectors are the server's metrics, to be registered.
 func (s *Server) Collectors() []prometheus.Collector {
 	m := s.metrics
-	return append(txnCollectors(s.opts.Transactions), m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched, m.throttled)
-}
-
-// txnCollectors are the transaction coordinator's numbers.
-func txnCollectors(t *coordinator.Transactions) []prometheus.Collector {
-	gauge := func(name, help string, value func(coordinator.TxnStats) int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "milldam", Subsystem: "transactions", Name: name, Help: help},
-			func() float64 { return float64(value(t.Stats())) })
-	}
-	return []prometheus.Collector{
-		gauge("ids", "Transactional ids that are known.", func(s coordinator.TxnStats) int { return s.IDs }),
-		gauge("ongoing", "Transactions that are open.", func(s coordinator.TxnStats) int { return s.Ongoing }),
-		gauge("completing", "Transactions whose end is decided, and not told to all partitions yet.", func(s coordinator.TxnStats) int { return s.Completing }),
-		gauge("markers_waiting", "Markers that wait for others to be written.", func(s coordinator.TxnStats) int { return s.MarkersWaiting }),
-		gauge("markers_in_flight", "Markers on their way to partitions.", func(s coordinator.TxnStats) int { return s.MarkersSent }),
-	}
+	return append(txnCollectors(s.opts.Transactions), newGroupCollector(s.opts.Groups), m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched, m.throttled)
 }

@@ -120,6 +120,7 @@ func (g *Groups) retarget(x *change) {
 		}
 	}
 	x.emit(targetEpoch{st.epoch, now.UnixMilli()})
+	x.then(func() { g.mu.counts.rebalances++ })
 }
 
 // assignorOf is the assignor that most members ask for; those that ask for none do not count.

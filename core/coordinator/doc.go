@@ -15,7 +15,7 @@
 // replies are called with it held, and do not block. The lock is not held while a log is opened.
 //
 // Files: groups.go (the type, lookup, writes), state.go (durable state and apply), records.go and consumer_records.go with flexible.go (encoding), deadlines.go (timers), committed.go (what follows a commit);
-// offsets.go (commit, fetch), pending.go (transactions), removal.go (delete, expiry), admin.go and consumer_describe.go (list, describe);
+// offsets.go (commit, fetch), pending.go (transactions), removal.go (delete, expiry), admin.go and consumer_describe.go (list, describe), group_stats.go;
 // of the classic protocol join.go, sync.go (sync, heartbeat, leave), group.go (a group's state);
 // of KIP-848 consumer.go (what lives of a group, and changes of it), consumer_state.go (its durable state), consumer_heartbeat.go (join, heartbeat, leave),
 // consumer_target.go and consumer_assignors.go (who shall have what), consumer_regex.go, consumer_reconcile.go (the way there), consumer_classic.go (classic members in

@@ -96,6 +96,7 @@ type Groups struct {
 		groups    map[string]*group    // of the classic type, and those with offsets alone
 		consumers map[string]*consumer // of the consumer type
 		deadlines deadlines
+		counts    groupCounts
 		unlocked  []func() // what applyLoop calls when it has given mu back
 		closed    bool
 	}
@@ -246,6 +247,7 @@ func (g *Groups) append(s *shard, txn Txn, v *storage.Verification, list []entry
 				s.tail = nil
 			}
 			code := g.codeOf(err)
+			g.mu.counts.written(list, code)
 			then(code)
 			for i, e := range list {
 				if i == 0 || e.group != list[i-1].group {

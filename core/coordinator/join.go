@@ -296,6 +296,7 @@ func (g *Groups) completeJoin(gr *group) {
 	if invariant.On {
 		invariant.Check(gr.members[gr.leader] != nil, "group %s: its leader %q is no member", gr.name, gr.leader)
 	}
+	g.mu.counts.rebalances++
 	gr.protocol = gr.vote()
 	gr.setState(completing)
 	for _, m := range gr.members {

@@ -26,6 +26,7 @@ type Transactions struct {
 		shards    map[int32]*txnShard
 		ids       map[string]*transaction
 		markers   markerQueue
+		completed struct{ commits, aborts int64 } // transactions
 		deadlines deadlines
 		effects   []func() // to be called once mu is free
 		closed    bool

@@ -91,13 +91,16 @@ type TxnStats struct {
 	Completing     int // transactions whose end is decided, and not told to all partitions
 	MarkersWaiting int // markers that are not on their way yet
 	MarkersSent    int // markers on their way
+
+	Committed, Aborted int64 // transactions that were completed
 }
 
 // Stats returns the numbers of now.
 func (t *Transactions) Stats() TxnStats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TxnStats{IDs: len(t.mu.ids), MarkersWaiting: len(t.mu.markers.waiting), MarkersSent: t.mu.markers.inFlight}
+	s := TxnStats{IDs: len(t.mu.ids), MarkersWaiting: len(t.mu.markers.waiting), MarkersSent: t.mu.markers.inFlight,
+		Committed: t.mu.completed.commits, Aborted: t.mu.completed.aborts}
 	for _, x := range t.mu.ids {
 		switch v := x.value(); {
 		case v == nil:

@@ -71,9 +71,16 @@ func (t *Transactions) finishLocked(x *transaction) {
 	}
 	v := x.value().completed(time.Now().UnixMilli())
 	t.writeLocked(x, txnDecision{write: &v, lastEpoch: x.lastEpoch}, func(code wire.Code, _ *txnValue) {
-		if code != wire.None {
-			t.locked(func() { t.againLocked(func() { t.finishLocked(x) }) })
-		}
+		t.locked(func() {
+			switch {
+			case code != wire.None:
+				t.againLocked(func() { t.finishLocked(x) })
+			case v.state == txnCompleteCommit:
+				t.mu.completed.commits++
+			default:
+				t.mu.completed.aborts++
+			}
+		})
 	})
 }
 

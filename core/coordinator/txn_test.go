@@ -306,7 +306,7 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 		pass(10 * time.Second)
 		want(t, "state", b.state(), "CompleteCommit")
 		want(t, "markers", len(b.markers()), 3)
-		want(t, "stats", b.Stats(), TxnStats{IDs: 1})
+		want(t, "stats", b.Stats(), TxnStats{IDs: 1, Committed: 1})
 	})
 }
 
