@@ -10,13 +10,23 @@ func (s *Server) createPartitions(cl *call, req *kmsg.CreatePartitionsRequest) {
 	defer cancel()
 	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= createPartitionsStrict)
 	resp := kmsg.NewPtrCreatePartitionsResponse()
+	named := map[string]int{}
 	for _, in := range req.Topics {
+		named[in.Topic]++
+	}
+	for _, in := range req.Topics {
+		if named[in.Topic] == 0 { // answered
+			continue
+		}
 		var assignment [][]int32
 		for _, a := range in.Assignment {
 			assignment = append(assignment, a.Replicas)
 		}
 		var err error
-		if t := s.opts.Controller.Image().Topic(in.Topic); t != nil && int(in.Count) > len(t.Partitions) {
+		if named[in.Topic] > 1 {
+			err, named[in.Topic] = errTopicTwice, 0
+		}
+		if t := s.opts.Controller.Image().Topic(in.Topic); err == nil && t != nil && int(in.Count) > len(t.Partitions) {
 			err = changes.take(int(in.Count) - len(t.Partitions))
 		}
 		if err == nil {

@@ -111,7 +111,7 @@ func (op *fetchOp) openSession() wire.Code {
 		return wire.InvalidFetchSessionEpoch
 	}
 	if s.byID != op.byID() {
-		return wire.FetchSessionIDNotFound
+		return wire.FetchSessionTopicIDError
 	}
 	s.epoch = nextEpoch(s.epoch)
 	op.session = s
@@ -122,6 +122,10 @@ func (op *fetchOp) openSession() wire.Code {
 		}
 	}
 	op.states = append([]*fetchState(nil), s.order...)
+	if len(op.states) == 0 { // a session of nothing ends
+		op.server.sessions.remove(s.id)
+		op.session = nil
+	}
 	return wire.None
 }
 
@@ -143,7 +147,7 @@ func (op *fetchOp) takeStates(add func(fetchState)) {
 	for _, t := range op.req.Topics {
 		for _, p := range t.Partitions {
 			add(fetchState{key: fetchKey{op.id(t.TopicID), op.name(t.Topic), p.Partition}, offset: record.Offset(p.FetchOffset),
-				epoch: record.LeaderEpoch(p.CurrentLeaderEpoch), maxBytes: p.PartitionMaxBytes})
+				epoch: record.LeaderEpoch(max(p.CurrentLeaderEpoch, -1)), maxBytes: p.PartitionMaxBytes})
 		}
 	}
 }
@@ -163,7 +167,7 @@ func (op *fetchOp) enough() bool {
 			return true
 		}
 		if st.offset < p.Readable(op.readCommitted()) {
-			if need <= 1 {
+			if need <= 1 || op.negative(st) {
 				return true
 			}
 			span, _, err := op.span(p, st, min(int(st.maxBytes), op.server.opts.FetchBytes), true)
@@ -310,6 +314,9 @@ func (op *fetchOp) span(p *replica.Partition, st *fetchState, maxBytes int, atLe
 	return span, nil, err
 }
 
+// negative tells that a partition is asked for less than no bytes, which is an error where there is something to read.
+func (op *fetchOp) negative(st *fetchState) bool { return st.maxBytes < 0 || op.req.MaxBytes < 0 }
+
 func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
 	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.readCommitted()}
 	p, err := op.partition(st)
@@ -324,6 +331,10 @@ func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]sto
 		return out
 	}
 	out.HighWatermark, out.LastStable, out.LogStart = p.HighWatermark(), p.LastStable(), p.Log.Start()
+	if op.negative(st) && st.offset < p.Readable(op.readCommitted()) && st.offset >= out.LogStart {
+		out.Error, out.HighWatermark, out.LastStable, out.LogStart = wire.UnknownServerError, -1, -1, -1
+		return out
+	}
 	if *left <= 0 && !atLeastOne {
 		return out
 	}

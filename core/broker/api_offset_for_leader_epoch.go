@@ -31,10 +31,13 @@ func (s *Server) offsetForLeaderEpoch(cl *call, req *kmsg.OffsetForLeaderEpochRe
 	cl.reply(resp)
 }
 
-// epochEnd tells where an epoch ends; the current one ends at the log's end also when nothing was appended in it.
+// epochEnd tells where an epoch ends; the current one ends at the log's end also when nothing was appended in it, and of later ones nothing is known.
 func epochEnd(p *replica.Partition, epoch record.LeaderEpoch) (record.LeaderEpoch, record.Offset) {
-	if epoch == p.Epoch() {
+	switch now := p.Epoch(); {
+	case epoch == now:
 		return epoch, p.Log.End()
+	case epoch > now:
+		return -1, -1
 	}
 	return p.Log.EpochEnd(epoch)
 }

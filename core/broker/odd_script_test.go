@@ -33,16 +33,26 @@ func TestOddRequestsAnswerAsKafka(t *testing.T) {
 // odd sends a request over a connection of its own and writes down every error code of the answer; a code of 0 only where it stands at the top.
 func (s *txnScript) odd(what string, version int16, req kmsg.Request) kmsg.Response {
 	s.t.Helper()
+	resp := s.alone(version, req)
+	if resp == nil {
+		s.say("  %s v%d, %s: no answer", kmsg.NameForKey(req.Key()), version, what)
+		return nil
+	}
+	s.say("  %s v%d, %s: %s", kmsg.NameForKey(req.Key()), version, what, strings.Join(codesOf(s.t, resp), ", "))
+	return resp
+}
+
+// alone sends a request over a connection of its own; nil is that it is not answered.
+func (s *txnScript) alone(version int16, req kmsg.Request) kmsg.Response {
+	s.t.Helper()
 	conn, err := net.Dial("tcp", s.conn.RemoteAddr().String())
 	must(s.t, err)
 	defer conn.Close()
 	_, err = conn.Write(frameOf(version, req))
 	must(s.t, err)
 	must(s.t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
-	name := kmsg.NameForKey(req.Key())
 	var size [4]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		s.say("  %s v%d, %s: no answer", name, version, what)
 		return nil
 	}
 	body := make([]byte, binary.BigEndian.Uint32(size[:]))
@@ -54,7 +64,6 @@ func (s *txnScript) odd(what string, version int16, req kmsg.Request) kmsg.Respo
 		body = body[1:]
 	}
 	must(s.t, resp.ReadFrom(body))
-	s.say("  %s v%d, %s: %s", name, version, what, strings.Join(codesOf(s.t, resp), ", "))
 	return resp
 }
 

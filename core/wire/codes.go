@@ -55,6 +55,7 @@ const (
 	GroupIDNotFound           Code = 69
 	FetchSessionIDNotFound    Code = 70
 	InvalidFetchSessionEpoch  Code = 71
+	FetchSessionTopicIDError  Code = 106
 	FencedLeaderEpoch         Code = 74
 	UnknownLeaderEpoch        Code = 75
 	UnsupportedCompression    Code = 76
