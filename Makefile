@@ -76,7 +76,7 @@ differential: build setup ## ask Apache Kafka and Milldam the same CALLS=n thing
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
 	$(GO) run ./.ci/bench
 
-bench-peers: build ## compare with Apache Kafka, alternating, in one run (an hour)
+bench-peers: build ## compare with Apache Kafka, alternating, in one run (half an hour)
 	$(GO) run ./.ci/bench -peers
 
 fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute), JOBS=n at a time

@@ -12,7 +12,7 @@ import (
 const (
 	toolRecords     = 300_000
 	toolRecordBytes = 1000
-	toolLatencies   = 5_000
+	toolLatencies   = 3_000
 )
 
 // kafkaTool runs a command line class of Apache Kafka and returns what it prints.

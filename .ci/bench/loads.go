@@ -28,47 +28,62 @@ type raw struct {
 // loads are all there are; each measurement takes d, where the load does not say how long it takes.
 func (t *tools) loads(d time.Duration) []load {
 	fill := raw{mode: "raw", partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5, duration: d}
-	produce := func(name string, r raw) load {
+	produce := func(name string, r raw, targets ...target) load {
 		r.mode, r.duration = "raw", d
-		return load{name: name, unit: "MB/s", partitions: r.partitions, run: func(s *server) (sample, error) { return t.gen(s, r) }}
+		return load{name: name, unit: "MB/s", partitions: r.partitions, targets: targets, run: func(s *server) (sample, error) { return t.gen(s, r) }}
 	}
 	fresh := func(l load) load { l.fresh = true; return l }
 	fetch := func(conns int) load {
 		read := raw{mode: "rawc", partitions: 8, conns: conns, duration: fetchTime}
-		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", partitions: 8,
+		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", partitions: 8, targets: []target{notSlower, noMoreCPU, fifthRSS},
 			prepare: func(s *server) error { _, err := t.gen(s, fill); return err },
 			run:     func(s *server) (sample, error) { return t.gen(s, read) }}
 	}
 	client := func(name, mode string) load {
 		r := raw{mode: mode, partitions: 8, per: 1, batchBytes: 1 << 20, conns: 1, depth: 5, duration: d}
-		l := load{name: name, unit: "MB/s", partitions: 8, run: func(s *server) (sample, error) { return t.gen(s, r) }}
+		l := load{name: name, unit: "MB/s", partitions: 8, targets: []target{notSlower}, run: func(s *server) (sample, error) { return t.gen(s, r) }}
 		if mode == "kgoc" {
 			l.prepare = func(s *server) error { _, err := t.gen(s, fill); return err }
 		}
 		return l
 	}
-	return []load{
-		produce("produce, 16 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}),
-		produce("produce, 16 KiB, 8 partitions", raw{partitions: 8, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}),
-		produce("produce, 64 KiB to each of 8 partitions", raw{partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5}),
-		produce("produce, 1 KiB to 20 of 100 partitions", raw{partitions: 100, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5}),
-		produce("produce, 1 KiB to 20 of 1,000 partitions", raw{partitions: 1000, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5}),
-		produce("produce, 1 KiB to 20 of 10,000 partitions", raw{partitions: 10_000, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5}),
-		fresh(produce("produce, 1 KiB to 20 of 10,000 new partitions", raw{partitions: 10_000, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5})),
-		produce("produce, 1 KiB, one in flight", raw{partitions: 1, per: 1, batchBytes: 1 << 10, conns: 1, depth: 1}),
+	many := func(partitions int) raw {
+		return raw{partitions: partitions, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5}
+	}
+	unsynced := []string{oursReplicated, kafkaSynced} // not asked what takes minutes
+	list := []load{
+		produce("produce, 16 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
+		produce("produce, 16 KiB, 8 partitions", raw{partitions: 8, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
+		produce("produce, 64 KiB to each of 8 partitions", raw{partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5}, produceTargets(1, 0)...),
+		produce("produce, 1 KiB to 20 of 100 partitions", many(100), produceTargets(2, 30)...),
+		produce("produce, 1 KiB to 20 of 1,000 partitions", many(1000), produceTargets(3, 100)...),
+		produce("produce, 1 KiB, one in flight", raw{partitions: 1, per: 1, batchBytes: 1 << 10, conns: 1, depth: 1},
+			target{kafkaDefault, "p50 ms", 0, 0.6}, tailsBelow),
 		fetch(1),
 		fetch(4),
-		{name: "end to end, 1,000 records a second", unit: "records/s", partitions: 1, run: func(s *server) (sample, error) { return endToEnd(s, d) }},
+		{name: "end to end, 1,000 records a second", unit: "records/s", partitions: 1, targets: []target{notLater, tailsBelow},
+			run: func(s *server) (sample, error) { return endToEnd(s, d) }},
 		client("franz-go producer, 100 B", "kgo"),
 		client("franz-go consumer, 100 B", "kgoc"),
-		{name: "ProducerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: producerPerformance},
-		{name: "ConsumerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: consumerPerformance,
+		{name: "ProducerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: producerPerformance, targets: []target{notSlower}},
+		{name: "ConsumerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: consumerPerformance, targets: []target{notSlower},
 			prepare: func(s *server) error { _, err := producerPerformance(s); return err }},
-		{name: "EndToEndLatency, one record at a time", unit: "", partitions: 1, run: endToEndLatency},
-		{name: "start, empty", unit: "", run: func(s *server) (sample, error) { return restart(s, 0) }},
-		{name: "start, 10,000 partitions", unit: "", partitions: 10_000, run: func(s *server) (sample, error) { return restart(s, 10_000) }},
+		{name: "EndToEndLatency, one record at a time", partitions: 1, run: endToEndLatency, targets: []target{notLater, tailsBelow}},
+		{name: "start, empty", targets: []target{startFast}, skip: unsynced, run: func(s *server) (sample, error) { return restart(s, 0) }},
 	}
+	for _, l := range []load{ // the dear ones, last: what the time does not suffice for is at the end
+		fresh(produce("produce, 1 KiB to 20 of 10,000 new partitions", many(10_000), produceTargets(10, 0)...)),
+		produce("produce, 1 KiB to 20 of 10,000 partitions", many(10_000), produceTargets(10, 0)...),
+		{name: "start, 10,000 partitions", partitions: 10_000, targets: []target{startFast}, run: func(s *server) (sample, error) { return restart(s, 10_000) }},
+	} {
+		l.skip = unsynced
+		list = append(list, l)
+	}
+	return list
 }
+
+// gen prints whole MB/s; below coarse its records are counted instead, of which each takes genRecordBytes in a batch of 1 KiB.
+const coarse, genRecordBytes = 20, 116
 
 // gen runs the load generator.
 func (t *tools) gen(s *server, r raw) (sample, error) {
@@ -77,7 +92,9 @@ func (t *tools) gen(s *server, r raw) (sample, error) {
 	if r.mode == "rawc" || r.mode == "kgoc" {
 		args = slices.Delete(args, 8, 10) // it has no batches of its own
 	}
+	began := time.Now()
 	out, err := exec.Command(filepath.Join(t.dir, "gen"), args...).CombinedOutput()
+	elapsed := time.Since(began) // longer than asked for, where the last responses are late
 	if err != nil {
 		return sample{}, fmt.Errorf("gen %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
@@ -85,7 +102,14 @@ func (t *tools) gen(s *server, r raw) (sample, error) {
 	if m.Rate, err = find(out, `: ([0-9.]+) MB/s`); err != nil {
 		return m, err
 	}
-	m.Bytes = m.Rate * 1e6 * r.duration.Seconds()
+	if m.Rate < coarse {
+		records, err := find(out, ` ([0-9.]+) Mrec/s`)
+		if err != nil {
+			return m, err
+		}
+		m.Rate = records * genRecordBytes
+	}
+	m.Bytes = m.Rate * 1e6 * elapsed.Seconds()
 	for name, to := range map[string]*float64{"p50": &m.P50, "p99": &m.P99, `p99\.9`: &m.P999} {
 		text := regexp.MustCompile(` ` + name + `=(\S+)`).FindSubmatch(out)
 		if text == nil {

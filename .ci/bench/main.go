@@ -2,7 +2,7 @@
 // a table. Both are run in turn, several times; the table has the medians. With -peers it measures bin/milldam beside Apache Kafka instead.
 //
 //	go run ./.ci/bench [-rounds 5] [-o json] [-run REGEXP]
-//	go run ./.ci/bench -peers [-systems LIST] [-warm 60s] [-duration 4s] [-rounds 5] [-o json] [-run REGEXP]
+//	go run ./.ci/bench -peers [-systems LIST] [-warm 60s] [-duration 2s] [-limit 30m] [-rounds 5] [-o json|markdown] [-run REGEXP]
 package main
 
 import (
@@ -42,16 +42,17 @@ type result struct {
 
 func main() {
 	rounds := flag.Int("rounds", 5, "how often each is measured")
-	output := flag.String("o", "table", "table or json")
+	output := flag.String("o", "table", "table or json; with -peers also markdown")
 	only := flag.String("run", "", "only rows whose name matches")
 	peers := flag.Bool("peers", false, "compare with Apache Kafka")
 	names := flag.String("systems", strings.Join(allSystems, ","), "with -peers: what to compare")
-	warm := flag.Duration("warm", time.Minute, "with -peers: how long every system runs before it is measured")
-	duration := flag.Duration("duration", 4*time.Second, "with -peers: how long a measurement takes")
+	warm := flag.Duration("warm", 20*time.Second, "with -peers: how long every system runs before it is measured")
+	duration := flag.Duration("duration", 2*time.Second, "with -peers: how long a measurement takes")
+	limit := flag.Duration("limit", 30*time.Minute, "with -peers: no measurement begins later than this after the start")
 	flag.Parse()
 	var err error
 	if *peers {
-		err = comparePeers(peerOptions{rounds: *rounds, output: *output, only: *only, systems: strings.Split(*names, ","), warm: *warm, duration: *duration})
+		err = comparePeers(peerOptions{rounds: *rounds, output: *output, only: *only, systems: strings.Split(*names, ","), warm: *warm, duration: *duration, until: time.Now().Add(*limit)})
 	} else {
 		err = run(*rounds, *output, *only)
 	}

@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
+	"strconv"
 	"syscall"
-	"text/tabwriter"
 	"time"
 )
 
@@ -24,6 +24,9 @@ type load struct {
 	// prepare is called once for each system, before its first round.
 	prepare func(s *server) error
 	run     func(s *server) (sample, error)
+	// skip names systems that are left out: what the load asks of them is asked of another, or takes them minutes.
+	skip    []string
+	targets []target
 }
 
 // sample is one measurement. What a load does not measure is 0.
@@ -58,6 +61,7 @@ type comparison struct {
 	System string   `json:"system"`
 	Median sample   `json:"median"`
 	Rounds []sample `json:"rounds"`
+	Error  string   `json:"error,omitempty"` // why there are no more rounds
 }
 
 // comparePeers runs every load on every system in turn, round after round, and prints medians.
@@ -99,28 +103,41 @@ func comparePeers(o peerOptions) (err error) {
 			return fmt.Errorf("warm up %s: %w", s.name, err)
 		}
 	}
-	results := idle
+	results, verdicts := idle, load{name: idle[0].Load, targets: []target{fifthRSS}}.judge(idle)
 	for _, l := range t.loads(o.duration) {
 		if !wanted.MatchString(l.name) {
 			continue
 		}
-		list, err := l.compare(systems, o.rounds)
-		if err != nil {
-			return err
-		}
-		results = append(results, list...)
-		if o.output != "json" {
-			if err := peerTable(list); err != nil {
+		began := time.Now()
+		list := l.compare(systems, o.rounds, o.until)
+		say("%s: %s", l.name, time.Since(began).Round(time.Second))
+		results, verdicts = append(results, list...), append(verdicts, l.judge(list)...)
+		if o.output == "table" {
+			if err := peerTable(list, false); err != nil {
 				return err
 			}
 		}
 	}
-	if o.output == "json" {
+	return o.report(idle, results, verdicts)
+}
+
+// report prints what is left to print after the last load.
+func (o peerOptions) report(idle, results []comparison, verdicts []verdict) error {
+	switch o.output {
+	case "json":
 		e := json.NewEncoder(os.Stdout)
 		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{"apiVersion": "v1", "rows": results})
+		return e.Encode(map[string]any{"apiVersion": "v1", "rows": results, "verdicts": verdicts})
+	case "markdown":
+		if err := verdictTable(os.Stdout, verdicts, true); err != nil {
+			return err
+		}
+		return peerTable(results, true)
 	}
-	return peerTable(idle)
+	if err := peerTable(idle, false); err != nil {
+		return err
+	}
+	return verdictTable(os.Stdout, verdicts, false)
 }
 
 type peerOptions struct {
@@ -128,6 +145,7 @@ type peerOptions struct {
 	output, only   string
 	systems        []string
 	warm, duration time.Duration
+	until          time.Time // no round begins after it
 }
 
 // idleTime is how long a broker that nobody talks to is left alone before its memory is read.
@@ -148,32 +166,58 @@ func idleMemory(systems []*server) ([]comparison, error) {
 	return list, nil
 }
 
-// compare measures the systems in turn.
-func (l load) compare(systems []*server, rounds int) ([]comparison, error) {
-	list := make([]comparison, len(systems))
-	for i, s := range systems {
-		list[i] = comparison{Load: l.name, Unit: l.unit, System: s.name}
-		if err := l.begin(s); err != nil {
-			return nil, fmt.Errorf("%s on %s: %w", l.name, s.name, err)
+// compare measures the systems in turn. One that fails has no more rounds, and the others go on; nor does a round begin after until.
+func (l load) compare(systems []*server, rounds int, until time.Time) []comparison {
+	var list []comparison
+	var taking []*server
+	for _, s := range systems {
+		if slices.Contains(l.skip, s.name) {
+			continue
+		}
+		taking = append(taking, s)
+		list = append(list, comparison{Load: l.name, Unit: l.unit, System: s.name})
+		if !time.Now().Before(until) {
+			list[len(list)-1].Error = timeOver
+		} else if err := l.begin(s); err != nil {
+			list[len(list)-1].failed(err)
 		}
 	}
 	for n := range rounds {
-		for i, s := range systems {
+		for i, s := range taking {
+			if list[i].Error != "" || !time.Now().Before(until) {
+				continue
+			}
 			say("%s, %s, %d of %d", l.name, s.name, n+1, rounds)
 			m, err := l.round(s)
 			if err != nil {
-				return nil, fmt.Errorf("%s on %s: %w", l.name, s.name, err)
+				list[i].failed(err)
+				continue
 			}
 			list[i].Rounds = append(list[i].Rounds, m)
 		}
 	}
 	for i := range list {
-		list[i].Median = medianSample(list[i].Rounds)
-		if err := l.end(systems[i]); err != nil {
-			return nil, fmt.Errorf("%s on %s: %w", l.name, systems[i].name, err)
+		if len(list[i].Rounds) > 0 {
+			list[i].Median = medianSample(list[i].Rounds)
+		}
+		if list[i].Error == timeOver && len(list[i].Rounds) == 0 {
+			continue // it was not begun
+		}
+		if err := l.end(taking[i]); err != nil {
+			list[i].failed(err)
 		}
 	}
-	return list, nil
+	return list
+}
+
+// timeOver is the Error of a load that was not begun.
+const timeOver = "the time was over"
+
+func (c *comparison) failed(err error) {
+	if c.Error == "" {
+		c.Error = err.Error()
+	}
+	say("%s on %s: %v", c.Load, c.System, err)
 }
 
 // begin makes the topic, and runs the load once unmeasured: the first time files are made that are there from then on.
@@ -242,43 +286,38 @@ func medianSample(rounds []sample) sample {
 	return out
 }
 
-// peerTable prints one load: a line for each system, with what its figures are of Kafka's.
-func peerTable(list []comparison) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	head := []string{"LOAD", "SYSTEM"}
+// peerTable prints loads: a line for each system, with what its figures are of Kafka's.
+func peerTable(list []comparison, markdown bool) error {
 	shown := measures[:0:0]
 	for _, m := range measures {
-		for i := range list {
-			if *m.of(&list[i].Median) > 0 {
-				shown = append(shown, m)
-				break
-			}
+		if slices.ContainsFunc(list, func(c comparison) bool { return *m.of(&c.Median) > 0 }) {
+			shown = append(shown, m)
 		}
 	}
+	head := []string{"Load", "System", "Unit", "Rounds"}
 	for _, m := range shown {
-		name := m.name
-		if name == "rate" {
-			name = list[0].Unit
-		}
-		head = append(head, strings.ToUpper(name), "OF KAFKA'S")
+		head = append(head, m.name, "of Kafka's")
 	}
-	fmt.Fprintln(w, strings.Join(head, "\t"))
+	rows := [][]string{head}
 	for i := range list {
-		line := []string{list[i].Load, list[i].System}
+		line := []string{list[i].Load, list[i].System, list[i].Unit, strconv.Itoa(len(list[i].Rounds))}
 		for _, m := range shown {
 			v := *m.of(&list[i].Median)
-			line = append(line, number(v), ofKafka(list, v, m.of))
+			if v == 0 {
+				line = append(line, "-", "-")
+				continue
+			}
+			line = append(line, number(v), ofKafka(list, list[i].Load, v, m.of))
 		}
-		fmt.Fprintln(w, strings.Join(line, "\t"))
+		rows = append(rows, line)
 	}
-	fmt.Fprintln(w)
-	return w.Flush()
+	return printRows(os.Stdout, rows, markdown)
 }
 
 // ofKafka is v as a multiple of Kafka's with its defaults.
-func ofKafka(list []comparison, v float64, of func(*sample) *float64) string {
+func ofKafka(list []comparison, load string, v float64, of func(*sample) *float64) string {
 	for i := range list {
-		if peer := *of(&list[i].Median); list[i].System == kafkaDefault && peer > 0 {
+		if peer := *of(&list[i].Median); list[i].Load == load && list[i].System == kafkaDefault && peer > 0 {
 			return fmt.Sprintf("%.2f", v/peer)
 		}
 	}

@@ -192,9 +192,12 @@ func (s *server) wipe() error {
 	return errors.Join(err, s.remove(s))
 }
 
+// patience is how long a system may take to serve: Kafka with 10,000 partitions takes most of a minute.
+const patience = 3 * time.Minute
+
 // await returns when that many partitions of the topic are served; with 0, when the broker answers.
 func (s *server) await(partitions int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for ctx.Err() == nil {
 		if s.serves(ctx, partitions) {
@@ -205,7 +208,7 @@ func (s *server) await(partitions int) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("%s does not answer within a minute", s.name)
+	return fmt.Errorf("%s does not answer within %s", s.name, patience)
 }
 
 func (s *server) serves(ctx context.Context, partitions int) bool {
