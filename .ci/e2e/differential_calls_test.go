@@ -78,6 +78,9 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 	if b.oneIn(5) {
 		b.spoil(req)
 	}
+	if r, ok := req.(*kmsg.JoinGroupRequest); ok {
+		b.refuseJoin(r)
+	}
 	return req
 }
 
@@ -98,8 +101,6 @@ func (b *diffBuilder) finish(req kmsg.Request) {
 		for _, res := range r.Resources {
 			r.ValidateOnly = r.ValidateOnly || res.ResourceType != kmsg.ConfigResourceTypeTopic
 		}
-	case *kmsg.JoinGroupRequest:
-		b.refuseJoin(r)
 	case *kmsg.SyncGroupRequest:
 		r.Generation = 77 // a right one may have to wait for others: rebalance makes those
 	}
@@ -116,6 +117,9 @@ func (b *diffBuilder) refuseJoin(r *kmsg.JoinGroupRequest) {
 		r.Group = ""
 	case 3:
 		r.MemberID, r.Protocols = "nobody", nil
+	}
+	if r.MemberID == "" { // who has no id is taken in, and the groups would wait for it
+		r.MemberID = "nobody"
 	}
 }
 

@@ -172,7 +172,7 @@ func (d *differential) wrongFrame() {
 			continue
 		}
 		p.correlation = 7
-		got, err := p.receiveFrame("wrong")
+		got, err := p.receiveFrame("wrong", answerLimit)
 		if said[i] = err; err == "" {
 			said[i] = fmt.Sprintf("answered %d bytes", len(got))
 			p.drop("wrong")
@@ -272,7 +272,7 @@ func (d *differential) joinWith(group string, last int) {
 	}
 }
 
-// waitForRebalance waits until the group has seen the newcomer.
+// waitForRebalance waits until the group has seen the newcomer. A group whose members have not synced yet would answer those who join again at once, without it.
 func (d *differential) waitForRebalance(p *diffPeer, group string) {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Version, req.Groups = 5, []string{group}
@@ -280,7 +280,7 @@ func (d *differential) waitForRebalance(p *diffPeer, group string) {
 		correlation := p.correlation
 		resp, ok := p.ask("settle", req).resp.(*kmsg.DescribeGroupsResponse)
 		p.correlation = correlation
-		if ok && resp.Groups[0].State != "Stable" {
+		if ok && resp.Groups[0].State == "PreparingRebalance" {
 			return
 		}
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,14 +26,14 @@ var knownDifferences = []knownDifference{
 	{"that Kafka refuses it comes from eligible leader replicas", func(_ kmsg.Request, diff difference) bool {
 		return strings.Contains(diff.path, "[min.insync.replicas") && (strings.Contains(diff.path, "Source") || strings.Contains(diff.path, "Synonyms"))
 	}},
-	{"a negative producer epoch is INVALID_PRODUCER_EPOCH", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.WriteTxnMarkers) && diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam == "INVALID_PRODUCER_EPOCH"
+	{"a marker that cannot be made, with producer id or epoch -1", func(req kmsg.Request, diff difference) bool {
+		return impossibleMarker(req) && (diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.milldam == "UNKNOWN_SERVER_ERROR")
+	}},
+	{"a marker without partitions is left out of the answer", func(req kmsg.Request, diff difference) bool {
+		return emptyMarker(req) && (diff.path == "connection" || diff.kafka == noAnswer || diff.kafka == "(absent)" || diff.milldam == "(absent)")
 	}},
 	{"a resource of a type that does not exist, or one named twice", func(req kmsg.Request, diff difference) bool {
-		if isAPI(req, kmsg.DescribeConfigs, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs) {
-			return diff.path == "connection" || diff.kafka == "INVALID_REQUEST" || diff.milldam == "INVALID_REQUEST" || diff.kafka == "(absent)" && strings.HasPrefix(diff.path, "Resources")
-		}
-		return false
+		return oddResource(req) && (diff.path == "connection" || diff.milldam == "INVALID_REQUEST" || diff.kafka == "(absent)" || diff.milldam == "(absent)")
 	}},
 	{"an operation of no known number is INVALID_REQUEST", func(req kmsg.Request, diff difference) bool {
 		return isAPI(req, kmsg.IncrementalAlterConfigs) && diff.kafka == "UNKNOWN_SERVER_ERROR"
@@ -56,11 +57,76 @@ var knownDifferences = []knownDifference{
 		return isAPI(req, kmsg.Fetch) && (diff.path == "ErrorCode" && diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" && strings.HasPrefix(diff.path, "Topics"))
 	}},
 	{"a request of brokers that names a transaction twice", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.AddPartitionsToTxn) && req.GetVersion() >= 4 && (diff.kafka == noAnswer || diff.kafka == "(absent)" || diff.milldam == "(absent)")
+		return oddTransactions(req) && (diff.kafka == noAnswer || diff.kafka == "(absent)" || diff.milldam == "(absent)")
+	}},
+	{"an isolation level that does not exist is INVALID_REQUEST", func(req kmsg.Request, diff difference) bool {
+		return isAPI(req, kmsg.Fetch, kmsg.ListOffsets) && diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam == "INVALID_REQUEST"
 	}},
 	{"path of a log folder", func(req kmsg.Request, diff difference) bool {
 		return isAPI(req, kmsg.DescribeLogDirs) && strings.HasSuffix(diff.path, ".Dir")
 	}},
+}
+
+// mayBeUnanswered tells the requests that Kafka may leave without an answer.
+func mayBeUnanswered(req kmsg.Request) bool {
+	return emptyMarker(req) || oddTransactions(req) || isAPI(req, kmsg.AlterConfigs) && oddResource(req)
+}
+
+func impossibleMarker(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.WriteTxnMarkersRequest)
+	return ok && slices.ContainsFunc(r.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) bool { return m.ProducerID < 0 || m.ProducerEpoch < 0 })
+}
+
+// emptyMarker tells a request with a marker, or none, for no partition.
+func emptyMarker(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.WriteTxnMarkersRequest)
+	return ok && (len(r.Markers) == 0 || slices.ContainsFunc(r.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) bool {
+		return !slices.ContainsFunc(m.Topics, func(t kmsg.WriteTxnMarkersRequestMarkerTopic) bool { return len(t.Partitions) > 0 })
+	}))
+}
+
+// oddTransactions tells a request of brokers that names a transaction twice, or none.
+func oddTransactions(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.AddPartitionsToTxnRequest)
+	if !ok || r.Version < 4 {
+		return false
+	}
+	ids := map[string]bool{}
+	for _, txn := range r.Transactions {
+		ids[txn.TransactionalID] = true
+	}
+	return len(ids) == 0 || len(ids) < len(r.Transactions)
+}
+
+// oddResource tells a request with a resource of a type that does not exist, or one named twice.
+func oddResource(req kmsg.Request) bool {
+	type resource struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	var all []resource
+	switch r := req.(type) {
+	case *kmsg.DescribeConfigsRequest:
+		for _, res := range r.Resources {
+			all = append(all, resource{res.ResourceType, res.ResourceName})
+		}
+	case *kmsg.AlterConfigsRequest:
+		for _, res := range r.Resources {
+			all = append(all, resource{res.ResourceType, res.ResourceName})
+		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		for _, res := range r.Resources {
+			all = append(all, resource{res.ResourceType, res.ResourceName})
+		}
+	}
+	seen := map[resource]bool{}
+	for _, res := range all {
+		if seen[res] || !slices.Contains([]kmsg.ConfigResourceType{2, 4, 8, 16, 32}, res.kind) {
+			return true
+		}
+		seen[res] = true
+	}
+	return false
 }
 
 func isAPI(req kmsg.Request, keys ...kmsg.Key) bool {

@@ -15,11 +15,15 @@ import (
 // answerLimit is how long a broker may take to answer; a busy machine stays far below it.
 const answerLimit = 10 * time.Second
 
+// silentLimit is how long an answer is waited for that Kafka often never gives: that it came and that it did not are both the difference of the same row.
+const silentLimit = 300 * time.Millisecond
+
 // diffPeer is one of the two brokers asked, with what its answers bound: brokers choose ids, and only their names can be compared.
 type diffPeer struct {
-	name, addr  string
-	conns       map[string]net.Conn
-	correlation int32
+	name, addr    string
+	conns         map[string]net.Conn
+	correlation   int32
+	maySayNothing func(kmsg.Request) bool // to what silentLimit is long enough
 
 	topicIDs  map[string][16]byte // newest id of a topic
 	topics    map[[16]byte]string // id to name and how many ids that topic had before
@@ -63,7 +67,7 @@ const (
 // ask sends a request on the named connection and waits for its answer.
 func (p *diffPeer) ask(conn string, req kmsg.Request) outcome {
 	if err := p.send(conn, req); err != nil {
-		return outcome{err: err.Error()}
+		return outcome{err: closedConn}
 	}
 	return p.receive(conn, req)
 }
@@ -100,7 +104,11 @@ func (p *diffPeer) receive(conn string, req kmsg.Request) outcome {
 		next := kmsg.NewPtrApiVersionsRequest()
 		return p.ask(conn, next)
 	}
-	body, err := p.receiveFrame(conn)
+	limit := answerLimit
+	if p.maySayNothing != nil && p.maySayNothing(req) {
+		limit = silentLimit
+	}
+	body, err := p.receiveFrame(conn, limit)
 	if err != "" {
 		return outcome{err: err}
 	}
@@ -118,9 +126,9 @@ func (p *diffPeer) receive(conn string, req kmsg.Request) outcome {
 }
 
 // receiveFrame reads an answer without its correlation id, or says what happened in its place.
-func (p *diffPeer) receiveFrame(conn string) ([]byte, string) {
+func (p *diffPeer) receiveFrame(conn string, limit time.Duration) ([]byte, string) {
 	c := p.conns[conn]
-	if err := c.SetReadDeadline(time.Now().Add(answerLimit)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		return nil, err.Error()
 	}
 	var head [8]byte
