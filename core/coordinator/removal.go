@@ -104,8 +104,9 @@ func (g *Groups) Delete(req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGr
 			reply(r)
 		}
 	}
-	r.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(req.Groups))
-	for i, name := range req.Groups {
+	names := onceEach(req.Groups) // as Kafka: deleted and answered once, however often it is named
+	r.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
+	for i, name := range names {
 		out := &r.Groups[i]
 		out.Default()
 		out.Group = name
@@ -123,6 +124,17 @@ func (g *Groups) Delete(req *kmsg.DeleteGroupsRequest, reply func(*kmsg.DeleteGr
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	done()
+}
+
+func onceEach(names []string) (once []string) {
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if !seen[name] {
+			seen[name] = true
+			once = append(once, name)
+		}
+	}
+	return once
 }
 
 func (g *Groups) delete(s *shard, name string, done func(wire.Code)) {

@@ -41,6 +41,27 @@ func TestGroupIsNotJoinedWhileItIsDeleted(t *testing.T) {
 	})
 }
 
+func TestGroupNamedTwiceIsDeletedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		if code := b.commit(&subscriber{generation: -1}, 1); code != wire.None {
+			t.Fatal(code)
+		}
+		req := kmsg.NewPtrDeleteGroupsRequest()
+		req.Groups = []string{theGroup, "missing", theGroup}
+		var a answer[kmsg.DeleteGroupsResponse]
+		b.Delete(req, a.take)
+		pass(time.Second)
+		if a.count() != 1 || len(a.get().Groups) != 2 {
+			t.Fatalf("%d answers: %+v", a.count(), a.get())
+		}
+		for i, want := range []wire.Code{wire.None, wire.GroupIDNotFound} {
+			if got := a.get().Groups[i]; got.Group != req.Groups[i] || wire.Code(got.ErrorCode) != want {
+				t.Errorf("%s: %d, want %d", got.Group, got.ErrorCode, want)
+			}
+		}
+	})
+}
+
 func TestCommitOnTheWaySurvivesItsGroupsRemoval(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		tool := &subscriber{generation: -1}
