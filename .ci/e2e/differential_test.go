@@ -331,6 +331,9 @@ func (d *differential) note(c *diffCall, req kmsg.Request, diffs []difference) {
 		if f == nil {
 			sent, _ := json.Marshal(req)
 			f = &finding{difference: diff, example: fmt.Sprintf("call %d, version %d, %s\n      %.1500s", d.calls, c.version, diff.path, sent)}
+			if strings.Contains(what, "RecordBatches") {
+				f.example += fmt.Sprintf("\n      Apache Kafka %s\n      Milldam      %s", diff.kafka, diff.milldam)
+			}
 			d.found[what] = f
 			d.t.Logf("%s\n      %s", what, f.example)
 		}

@@ -21,7 +21,7 @@ var notCompared = map[string]bool{
 }
 
 // identity are the fields that tell one element of an array from another, in the order they are looked for; arrays have no order.
-var identity = []string{"Topic", "TopicID", "Partition", "Group", "MemberID", "TransactionalID", "ResourceName", "Name", "User", "ProducerID", "Key", "Feature", "ApiKey"}
+var identity = []string{"Topic", "TopicID", "Partition", "Group", "MemberID", "TransactionalID", "ResourceType", "ResourceName", "Name", "User", "ProducerID", "Key", "Feature", "ApiKey"}
 
 // flatten writes a response as lines "path = value" with every id replaced by its name.
 func (p *diffPeer) flatten(o outcome) map[string]string {
