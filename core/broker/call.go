@@ -115,6 +115,7 @@ func (cl *call) release() {
 func (cl *call) park() bool {
 	s := cl.conn.server
 	if !s.parked.TryAcquire(cl.size) {
+		s.metrics.pollsEnded.Inc()
 		return false
 	}
 	if cl.held.CompareAndSwap(s.budget, s.parked) {

@@ -15,6 +15,7 @@ type metrics struct {
 	refused     prometheus.Counter
 	badInput    prometheus.Counter
 	budgetWaits prometheus.Counter
+	pollsEnded  prometheus.Counter
 	bytesIn     prometheus.Counter
 	bytesOut    prometheus.Counter
 	produced    prometheus.Counter
@@ -35,6 +36,7 @@ func newMetrics() *metrics {
 		refused:     counter("connections_refused_total", "Connections refused because there were too many."),
 		badInput:    counter("bad_input_total", "Connections closed because what came was no request."),
 		budgetWaits: counter("budget_waits_total", "Requests that waited for memory."),
+		pollsEnded:  counter("long_polls_refused_total", "Fetches answered at once because too many wait for records."),
 		bytesIn:     counter("received_bytes_total", "Bytes of requests."),
 		bytesOut:    counter("sent_bytes_total", "Bytes of responses."),
 		produced:    counter("produced_bytes_total", "Bytes of record batches appended."),
@@ -51,5 +53,5 @@ func (m *metrics) observe(cl *call, _ error) {
 // Collectors are the server's metrics, to be registered.
 func (s *Server) Collectors() []prometheus.Collector {
 	m := s.metrics
-	return append(txnCollectors(s.opts.Transactions), newGroupCollector(s.opts.Groups), m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.bytesIn, m.bytesOut, m.produced, m.fetched, m.throttled)
+	return append(txnCollectors(s.opts.Transactions), newGroupCollector(s.opts.Groups), m.requests, m.seconds, m.connections, m.refused, m.badInput, m.budgetWaits, m.pollsEnded, m.bytesIn, m.bytesOut, m.produced, m.fetched, m.throttled)
 }
