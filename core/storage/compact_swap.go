@@ -86,8 +86,7 @@ func (l *Log) swap(list []place, w *compactor) error {
 	if err := first.removeIndexes(); err != nil {
 		return err
 	}
-	next := &segment{log: l, base: first.base, end: w.end, size: w.written, written: w.written, sealed: true, liveFrom: w.written, first: w.first, hasFirst: w.any,
-		settled: list[len(list)-1].segment.settled}
+	next := &segment{log: l, base: first.base, end: w.end, size: w.written, written: w.written, sealed: true, liveFrom: w.written, first: w.first, hasFirst: w.any}
 	aborted := w.aborted
 	next.indexed.Store(&aborted)
 	next.sound.inherit(next.size)

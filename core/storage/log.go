@@ -362,10 +362,7 @@ func (l *Log) newSegment(base record.Offset) *segment {
 // rollLocked seals the active segment and starts one at base.
 func (l *Log) rollLocked(base record.Offset) *segment {
 	active := l.mu.segments[len(l.mu.segments)-1]
-	active.sealed, active.snapshot, active.settled = true, l.mu.producers.clone(), base
-	if open := l.mu.producers.open; len(open) > 0 {
-		active.settled = open[0].first
-	}
+	active.sealed, active.snapshot = true, l.mu.producers.clone()
 	next := l.newSegment(base)
 	l.mu.segments = append(l.mu.segments, next)
 	return next

@@ -64,9 +64,6 @@ type segment struct {
 	aborted []AbortedTxn
 	indexed atomic.Pointer[[]AbortedTxn]
 
-	// settled is set when the segment is sealed: no transaction that starts below it ends behind the segment. 0 is that nobody knows.
-	settled record.Offset
-
 	// snapshot is the state of the producers after the segment, from when it is sealed until its files are complete.
 	snapshot producers
 }

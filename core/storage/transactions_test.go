@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
@@ -365,32 +364,6 @@ func visible(t testing.TB, b record.Batch, from record.Offset, aborting map[reco
 		t.Fatal(err)
 	}
 	return records
-}
-
-// TestReadCommittedLooksNoFurtherThanItMust reads the beginning of a log whose aborted transactions are all segments behind it.
-func TestReadCommittedLooksNoFurtherThanItMust(t *testing.T) {
-	known := twoTopics()
-	s := open(t, vfs.NewMem(), known)
-	l := create(t, s, known, topicA, 0)
-	for range 100 {
-		mustAppend(t, l, plain(t, fmt.Sprintf("%0300d", 1)))
-	}
-	for sequence := range record.Sequence(50) {
-		mustAppendVerified(t, l, transactional(t, 7, 0, sequence, fmt.Sprintf("%0300d", 2)))
-		mustEnd(t, l, record.Marker{ProducerID: 7})
-	}
-	if err := s.Maintain(t.Context(), time.Now()); err != nil { // completes what is sealed
-		t.Fatal(err)
-	}
-	if parts := l.abortedIn(0, 100); len(parts) > 1 { // the last plain record may share a segment with the first aborted one
-		t.Errorf("%d segments are looked at for records before the first transaction", len(parts))
-	}
-	if parts := l.abortedIn(0, 10); len(parts) != 0 {
-		t.Errorf("%d segments are looked at for the first records", len(parts))
-	}
-	if parts := l.abortedIn(0, l.LastStable()); len(parts) < 3 {
-		t.Errorf("%d segments are looked at for all records", len(parts))
-	}
 }
 
 func TestReadCommittedPassesOverAbortedRecords(t *testing.T) {

@@ -147,7 +147,7 @@ func (l *Log) abortedFromBatches(s *segment) ([]AbortedTxn, error) {
 // use ReadCommitted.
 func (l *Log) Aborted(from, to record.Offset) ([]AbortedTxn, error) {
 	var found []AbortedTxn
-	for _, part := range l.abortedIn(from, to) {
+	for _, part := range l.abortedFrom(from) {
 		list := part.live
 		if list == nil {
 			var err error
@@ -170,18 +170,14 @@ type abortedPart struct {
 	live    []AbortedTxn
 }
 
-// abortedIn returns the segments that may have entries of transactions with records in [from, to). An entry is in the segment of the marker: no segment before the one
-// that holds from matters, and none behind one at whose end all that started below to had ended.
-func (l *Log) abortedIn(from, to record.Offset) []abortedPart {
+// abortedFrom returns the segments from the one on that holds offset. A transaction's entry is in the segment of its marker, so that no earlier one matters.
+func (l *Log) abortedFrom(offset record.Offset) []abortedPart {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var parts []abortedPart
-	for _, s := range l.mu.segments[l.segmentAtLocked(from):] {
+	for _, s := range l.mu.segments[l.segmentAtLocked(offset):] {
 		if known := s.indexed.Load(); s.live == nil && (known == nil || len(*known) > 0) || len(s.aborted) > 0 {
 			parts = append(parts, abortedPart{s, slices.Clip(s.aborted)})
-		}
-		if s.settled >= to {
-			break
 		}
 	}
 	return parts
