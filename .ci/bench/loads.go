@@ -40,7 +40,8 @@ func (t *tools) loads(d time.Duration) []load {
 			run:     func(s *server) (sample, error) { return t.gen(s, read) }}
 	}
 	client := func(name, mode string) load {
-		r := raw{mode: mode, partitions: 8, per: 1, batchBytes: 1 << 20, conns: 1, depth: 5, duration: d}
+		// gen lets franz-go make batches of a little more, and max.message.bytes is 1,048,588.
+		r := raw{mode: mode, partitions: 8, per: 1, batchBytes: 1_000_000, conns: 1, depth: 5, duration: d}
 		l := load{name: name, unit: "MB/s", partitions: 8, targets: []target{notSlower}, run: func(s *server) (sample, error) { return t.gen(s, r) }}
 		if mode == "kgoc" {
 			l.prepare = func(s *server) error { _, err := t.gen(s, fill); return err }
