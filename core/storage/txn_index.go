@@ -97,9 +97,17 @@ func (s *segment) restoreTxnIndex(list []AbortedTxn) {
 	}
 }
 
-// writeTxnIndex writes the index of a segment, also an empty one: a missing one was lost, and says nothing of what is aborted.
+// writeTxnIndex writes the index of a segment, also an empty one: a missing one was lost, and says nothing of what is aborted. An empty one is not synced, since
+// it costs as much as each of the others, and is built anew when a crash takes it.
 func (s *segment) writeTxnIndex(list []AbortedTxn) error {
-	return vfs.WriteFileAtomic(s.log.store.opts.FS, s.file(txnSuffix), encodeTxnIndex(list))
+	if len(list) > 0 {
+		return vfs.WriteFileAtomic(s.log.store.opts.FS, s.file(txnSuffix), encodeTxnIndex(list))
+	}
+	f, err := s.log.store.opts.FS.Create(s.file(txnSuffix))
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // abortedFromBatches finds a segment's aborted transactions in the log, from the nearest state of the producers in front of it on.
