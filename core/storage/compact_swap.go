@@ -70,7 +70,7 @@ func (l *Log) replaceSegments(list []place, w *compactor) error {
 // swap does the steps 2 and 3. The caller holds io.
 func (l *Log) swap(list []place, w *compactor) error {
 	fsys, first := l.store.opts.FS, list[0].segment
-	if err := first.writeTxnIndex(w.aborted); err != nil {
+	if err := first.replaceTxnIndex(w.aborted); err != nil {
 		return err
 	}
 	if err := fsys.SyncDir(l.dir); err != nil { // the compacted one is there before what says so
@@ -109,7 +109,7 @@ func (l *Log) swap(list []place, w *compactor) error {
 			return err
 		}
 	}
-	if err := next.complete(w.index, next.end, producers{}); err != nil {
+	if err := next.complete(w.index, next.end, nil, producers{}); err != nil {
 		return err
 	}
 	if err := fsys.SyncDir(l.dir); err != nil { // the others are gone before what says so
@@ -126,6 +126,18 @@ func (l *Log) install(first *segment, n int, next *segment) {
 	if i := slices.Index(l.mu.segments, first); i >= 0 {
 		l.mu.segments = slices.Concat(l.mu.segments[:i], []*segment{next}, l.mu.segments[i+n:])
 	}
+}
+
+// replaceTxnIndex makes list the segment's transaction index.
+func (s *segment) replaceTxnIndex(list []AbortedTxn) error {
+	fsys := s.log.store.opts.FS
+	if len(list) > 0 {
+		return vfs.WriteFileAtomic(fsys, s.file(txnSuffix), encodeTxnIndex(list))
+	}
+	if err := fsys.Remove(s.file(txnSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (s *segment) removeIndexes() error {

@@ -218,10 +218,7 @@ func (l *Log) completeSegments() error {
 			}
 		}
 		if seg.size > 0 && x != nil {
-			if err := seg.writeTxnIndex(aborted); err != nil {
-				return err
-			}
-			if err := seg.complete(x, seg.end, snapshot); err != nil {
+			if err := seg.complete(x, seg.end, aborted, snapshot); err != nil {
 				return err
 			}
 		}

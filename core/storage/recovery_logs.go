@@ -122,8 +122,9 @@ func (r *recovery) identifyByRow(dir string, partition int32, name string, damag
 
 // segmentFile is a segment's file as opening found it.
 type segmentFile struct {
-	base record.Offset
-	size int64
+	base    record.Offset
+	size    int64
+	aborted bool // it has a transaction index
 }
 
 // openSegments finds the log's segments and takes over what the checkpoint says of it.
@@ -141,7 +142,11 @@ func (l *Log) openSegments(r *recovery) error {
 		return err
 	}
 	var files []segmentFile
+	aborted := map[record.Offset]bool{}
 	for _, name := range names {
+		if base, ok := segmentBase(name, txnSuffix); ok {
+			aborted[base] = true
+		}
 		if base, ok := segmentBase(name, logSuffix); ok {
 			info, err := fsys.Stat(path.Join(l.dir, name))
 			if err != nil {
@@ -152,6 +157,9 @@ func (l *Log) openSegments(r *recovery) error {
 	}
 	if err := l.readDamage(names); err != nil {
 		return err
+	}
+	for i := range files {
+		files[i].aborted = aborted[files[i].base]
 	}
 	slices.SortFunc(files, func(a, b segmentFile) int { return cmp.Compare(a.base, b.base) })
 	r.found(l, files)
@@ -198,6 +206,9 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment, created: time.Now()}
 		if seg.sealed {
 			seg.size = f.size
+			if !f.aborted {
+				seg.indexed.Store(new([]AbortedTxn))
+			}
 			if seg.end = row.segment; i+1 < len(files) {
 				seg.end = min(seg.end, files[i+1].base)
 			}
@@ -264,8 +275,11 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 		}
 		if last {
 			row.aborted = aborted
-		} else if err := seg.writeTxnIndex(aborted); err != nil {
-			return row, err
+		} else if len(aborted) > 0 {
+			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
+				return row, err
+			}
+			files[i].aborted = true
 		}
 	}
 	return row, nil

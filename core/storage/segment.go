@@ -286,10 +286,15 @@ func batchesOf(f vfs.File, start, size int64, fn func(b record.Batch, at int64) 
 	return nil
 }
 
-// complete writes the files that a sealed segment has beside it: indexes and the producers' state. They are made durable here, since without a checksum a half-written
-// one could not be told. The transaction index, which is written apart, comes before these, by which the segment counts as complete.
-func (s *segment) complete(x *index, next record.Offset, snapshot producers) error {
+// complete writes the files that a sealed segment has beside it: indexes, aborted transactions and the producers' state. They are made durable here, since without a
+// checksum a half-written one could not be told.
+func (s *segment) complete(x *index, next record.Offset, aborted []AbortedTxn, snapshot producers) error {
 	fsys := s.log.store.opts.FS
+	if len(aborted) > 0 { // before the files by which the segment counts as complete
+		if err := vfs.WriteFileAtomic(fsys, s.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
+			return err
+		}
+	}
 	if err := vfs.WriteFileAtomic(fsys, s.file(indexSuffix), x.encodeOffsets()); err != nil {
 		return err
 	}

@@ -331,5 +331,5 @@ func (l *Log) writeActiveIndex() error {
 			return err
 		}
 	}
-	return firstOf(active.writeTxnIndex(aborted), active.complete(x, active.end, snapshot))
+	return active.complete(x, active.end, aborted, snapshot)
 }

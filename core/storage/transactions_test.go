@@ -402,31 +402,21 @@ func TestReadCommittedPassesOverAbortedRecords(t *testing.T) {
 	}
 	clean := fs.CrashClone(nil)
 	check(open(t, clean, known).Log(topicA, 0))
-	for _, harm := range []struct {
-		name string
-		do   func(fs vfs.FS, file string) error
-	}{
-		{"damaged", func(fs vfs.FS, file string) error { return vfs.WriteFileAtomic(fs, file, []byte("garbage")) }},
-		{"removed", func(fs vfs.FS, file string) error { return fs.Remove(file) }},
-	} {
-		harmed := fs.CrashClone(nil)
-		names, err := harmed.List("data/logs/a-0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		count := 0
-		for _, name := range names {
-			if path.Ext(name) == txnSuffix {
-				count++
-				if err := harm.do(harmed, "data/logs/a-0/"+name); err != nil {
-					t.Fatal(err)
-				}
+	names, err := fs.List("data/logs/a-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, name := range names {
+		if path.Ext(name) == txnSuffix {
+			damaged++
+			if err := vfs.WriteFileAtomic(fs, "data/logs/a-0/"+name, []byte("garbage")); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if count < 2 {
-			t.Fatalf("%d transaction indexes in %v", count, names)
-		}
-		t.Logf("%d transaction indexes are %s", count, harm.name)
-		check(open(t, harmed, known).Log(topicA, 0))
 	}
+	if damaged < 2 {
+		t.Fatalf("%d transaction indexes in %v", damaged, names)
+	}
+	check(open(t, fs, known).Log(topicA, 0))
 }

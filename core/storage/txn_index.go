@@ -69,45 +69,18 @@ func (s *segment) loadAborted() ([]AbortedTxn, error) {
 	if s.replaced.Load() {
 		return nil, errReplaced
 	}
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	list, ok := decodeTxnIndex(data, s.base, s.end)
-	if missing || !ok {
-		s.log.store.opts.Logger.Warn("a missing or damaged transaction index is built anew", "file", s.file(txnSuffix))
+	if !ok {
+		s.log.store.opts.Logger.Warn("a damaged transaction index is built anew", "file", s.file(txnSuffix))
 		if list, err = s.log.abortedFromBatches(s); err != nil {
 			return nil, err
 		}
-		s.restoreTxnIndex(list)
 	}
 	s.indexed.Store(&list)
 	return list, nil
-}
-
-// restoreTxnIndex writes an index that was built anew, so that the next start need not.
-func (s *segment) restoreTxnIndex(list []AbortedTxn) {
-	s.log.io.Lock()
-	defer s.log.io.Unlock()
-	if s.replaced.Load() || s.log.Err() != nil {
-		return
-	}
-	if err := s.writeTxnIndex(list); err != nil {
-		s.log.store.opts.Logger.Warn("a transaction index could not be written", "file", s.file(txnSuffix), "error", err)
-	}
-}
-
-// writeTxnIndex writes the index of a segment, also an empty one: a missing one was lost, and says nothing of what is aborted. An empty one is not synced, since
-// it costs as much as each of the others, and is built anew when a crash takes it.
-func (s *segment) writeTxnIndex(list []AbortedTxn) error {
-	if len(list) > 0 {
-		return vfs.WriteFileAtomic(s.log.store.opts.FS, s.file(txnSuffix), encodeTxnIndex(list))
-	}
-	f, err := s.log.store.opts.FS.Create(s.file(txnSuffix))
-	if err != nil {
-		return err
-	}
-	return f.Close()
 }
 
 // abortedFromBatches finds a segment's aborted transactions in the log, from the nearest state of the producers in front of it on.
