@@ -178,7 +178,7 @@ func (d *differential) callWith(c *diffCall, build func(*diffPeer) kmsg.Request)
 	var outs [2]outcome
 	began := time.Now()
 	defer func() {
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > answerLimit/2 {
 			d.t.Logf("call %d took %s: %s, last asked again: %v", d.calls, took, kmsg.NameForKey(c.key), outs[1].err)
 		}
 	}()
@@ -190,6 +190,9 @@ func (d *differential) callWith(c *diffCall, build func(*diffPeer) kmsg.Request)
 		}
 	}
 	d.countSequences(c, reqs[0], outs[0].resp)
+	if len(diffs) > 0 && !d.allFound(c, diffs) {
+		d.t.Logf("call %d, %s: Apache Kafka %.1500v, Milldam %.1500v", d.calls, kmsg.NameForKey(c.key), d.kafka.flatten(outs[0]), d.ours.flatten(outs[1]))
+	}
 	d.note(c, reqs[0], diffs)
 	d.settle(c)
 	if r, ok := reqs[0].(*kmsg.ProduceRequest); ok && r.Acks == 0 { // nothing else tells what became of it

@@ -249,6 +249,28 @@ func TestASuperUserMayDoEverything(t *testing.T) {
 	}
 }
 
+func TestMetadataRefusesIDsBeforeVersion12(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	made, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	for _, version := range []int16{10, 11} {
+		req := kmsg.NewPtrMetadataRequest()
+		byID, byName := kmsg.NewMetadataRequestTopic(), kmsg.NewMetadataRequestTopic()
+		byID.TopicID, byName.Topic = made.ID, kmsg.StringPtr("t")
+		req.Topics = append(req.Topics, byID, byName)
+		req.SetVersion(version)
+		resp := ask[*kmsg.MetadataResponse](t, r, req)
+		if len(resp.Topics) != 2 || len(resp.Brokers) != 0 || resp.ControllerID != -1 || resp.ClusterID != nil {
+			t.Fatalf("version %d: %+v", version, resp)
+		}
+		for _, topic := range resp.Topics {
+			if topic.ErrorCode != int16(wire.InvalidRequest) || topic.Topic == nil || len(topic.Partitions) != 0 {
+				t.Errorf("version %d: %+v", version, topic)
+			}
+		}
+	}
+}
+
 // TestMetadataByID: Java clients send an empty name beside the id.
 func TestMetadataByID(t *testing.T) {
 	r := start(t, vfs.NewMem())

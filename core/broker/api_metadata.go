@@ -10,6 +10,7 @@ import (
 
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
 )
 
 // changeTimeout bounds a change of metadata whose request says no time of its own.
@@ -19,6 +20,10 @@ const changeTimeout = 30 * time.Second
 // (KIP-516), 12 topics by id alone, 13 an error for all.
 func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 	resp := kmsg.NewPtrMetadataResponse()
+	if refuseIDs(cl.header.Version, req.Topics, resp) {
+		cl.reply(resp)
+		return
+	}
 	image := s.opts.Controller.Image()
 	all := req.Topics == nil || cl.header.Version == 0 && len(req.Topics) == 0
 	create := cl.header.Version < 4 || req.AllowAutoTopicCreation
@@ -78,6 +83,25 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 		resp.AuthorizedOperations = clusterOperations
 	}
 	cl.reply(resp)
+}
+
+// metadataByID is the version from which topics may be asked for by id.
+const metadataByID = 12
+
+// refuseIDs answers a request that asks by id, or without a name, before it may: as in Kafka for each of its topics, and nothing else is told.
+func refuseIDs(version int16, topics []kmsg.MetadataRequestTopic, resp *kmsg.MetadataResponse) bool {
+	if version >= metadataByID || !slices.ContainsFunc(topics, func(t kmsg.MetadataRequestTopic) bool { return t.Topic == nil || t.TopicID != [16]byte{} }) {
+		return false
+	}
+	for _, asked := range topics {
+		out := kmsg.NewMetadataResponseTopic()
+		out.Topic, out.TopicID, out.ErrorCode = asked.Topic, asked.TopicID, int16(wire.InvalidRequest)
+		if out.Topic == nil {
+			out.Topic = new(string)
+		}
+		resp.Topics = append(resp.Topics, out)
+	}
+	return true
 }
 
 // findOrCreate returns a topic that was asked for by name or id, and makes it where that is wanted and allowed.
