@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -181,7 +182,10 @@ func partitionOf(name string, partitions int32) int32 {
 	for _, c := range utf16Of(name) {
 		h = 31*h + int32(c)
 	}
-	return (h & 0x7fffffff) % partitions
+	if h == math.MinInt32 {
+		return 0
+	}
+	return max(h, -h) % partitions // Kafka's Utils.abs, not the mask that its partitioner of records has
 }
 
 func utf16Of(s string) []uint16 {

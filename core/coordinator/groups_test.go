@@ -671,3 +671,12 @@ func TestFirstAssignmentOfALeaderHolds(t *testing.T) {
 		}
 	})
 }
+
+// TestPartitionOfANameIsKafkas: the partitions are those that Apache Kafka 4.3.1 names in DescribeTransactions, the hashes are negative.
+func TestPartitionOfANameIsKafkas(t *testing.T) {
+	for name, want := range map[string]int32{"d21-g1": 0, "d12-g1": 30, "d29-g1": 22, "": 0} {
+		if got := partitionOf(name, 50); got != want {
+			t.Errorf("%q: partition %d, want %d", name, got, want)
+		}
+	}
+}
