@@ -303,6 +303,10 @@ var inBrackets = regexp.MustCompile(`\[[^]]*\]`)
 // unknown leaves out the differences that protocol.md lists.
 func (d *differential) unknown(req kmsg.Request, diffs []difference) []difference {
 	return slices.DeleteFunc(diffs, func(diff difference) bool {
+		if d.ofDeletedRecords(req, diff) {
+			d.known[deletedRecordRow]++
+			return true
+		}
 		for _, k := range knownDifferences {
 			if k.when(req, diff) {
 				d.known[k.row]++
