@@ -70,7 +70,8 @@ type ACLFilter struct {
 
 // CheckACLFilter tells why a filter makes no sense. ErrInvalidRequest.
 func CheckACLFilter(f ACLFilter) error {
-	if f.ResourceType <= 0 || f.Pattern <= 0 || f.Operation <= 0 || f.Permission <= 0 {
+	within := func(n, last int8) bool { return n > 0 && n <= last } // Kafka takes a number that it does not know for UNKNOWN
+	if !within(f.ResourceType, lastResourceType) || !within(f.Pattern, patternPrefixed) || !within(f.Operation, lastOperation) || !within(f.Permission, lastPermission) {
 		return refused(ErrInvalidRequest, "The AclBindingFilter must not contain UNKNOWN elements.")
 	}
 	return nil

@@ -79,3 +79,20 @@ func TestACLsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	must(t, CheckACL(ACL{ResourceType: resourceCluster, Resource: ClusterResource, Pattern: 3, Principal: "User:a", Host: "*", Operation: 15, Permission: 3}))
 }
+
+func TestACLFilterOfANumberThatNoRuleHas(t *testing.T) {
+	fine := ACLFilter{ResourceType: lastResourceType, Pattern: patternPrefixed, Operation: lastOperation, Permission: lastPermission}
+	if err := CheckACLFilter(fine); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*ACLFilter){
+		func(f *ACLFilter) { f.ResourceType = 32 }, func(f *ACLFilter) { f.ResourceType = 0 }, func(f *ACLFilter) { f.Pattern = patternPrefixed + 1 },
+		func(f *ACLFilter) { f.Operation = lastOperation + 1 }, func(f *ACLFilter) { f.Permission = lastPermission + 1 },
+	} {
+		f := fine
+		change(&f)
+		if err := CheckACLFilter(f); !errors.Is(err, ErrInvalidRequest) {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
