@@ -19,7 +19,7 @@
 // of the classic protocol join.go, sync.go (sync, heartbeat, leave), group.go (a group's state);
 // of KIP-848 consumer.go (what lives of a group, and changes of it), consumer_state.go (its durable state), consumer_heartbeat.go (join, heartbeat, leave),
 // consumer_target.go and consumer_assignors.go (who shall have what), consumer_regex.go, consumer_reconcile.go (the way there), consumer_classic.go (classic members in
-// such a group), migration.go (from one type to the other).
+// such a group), migration.go (from one type to the other), inspect.go (records in words, of both topics).
 //
 // Transactions keeps the partitions of __transaction_state the same way (docs/formats/transaction-state.md). A transactional id has at most one transition on its way
 // to the log; decisions are pure (decider), txnShard.apply is all that changes what is durable. A decided transaction is completed by markers, of which MaxMarkers are

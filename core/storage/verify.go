@@ -3,8 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
-	"strings"
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
@@ -12,44 +12,52 @@ import (
 
 // FileReport says how far a file of a data folder holds what was written.
 type FileReport struct {
-	File    string `json:"file"`
-	Batches int    `json:"batches"` // that are whole
-	End     int64  `json:"end"`     // position behind the last of them
-	Offset  int64  `json:"offset"`  // behind the last of them; -1 without one
-	Damage  string `json:"damage,omitempty"`
+	File    string   `json:"file"`
+	Kind    FileKind `json:"kind"`
+	Batches int      `json:"batches"` // that are whole
+	Entries int      `json:"entries"` // of an index, a snapshot or a checkpoint, that can be read
+	End     int64    `json:"end"`     // position behind the last of them
+	Offset  int64    `json:"offset"`  // behind the last batch; -1 without one
+	Damage  string   `json:"damage,omitempty"`
+	Next    string   `json:"next,omitempty"` // what to do about the damage
 }
 
-// CanVerify tells whether VerifyFile knows files of this name.
-func CanVerify(name string) bool {
-	return path.Base(name) == checkpointFile || strings.HasSuffix(name, logSuffix) || strings.HasSuffix(name, ".wal") || strings.HasSuffix(name, snapshotSuffix)
-}
-
-// VerifyFile reads one file, and changes nothing: a segment, a write-ahead log file, a producer snapshot or the checkpoint. What stands behind the last synced
-// byte of a running node's file, or of one that was killed, may be torn: of a segment that is told as damage too.
-func VerifyFile(fsys vfs.FS, name string) (FileReport, error) {
-	out := FileReport{File: name, Offset: -1}
+// VerifyFile reads one file of a kind that KindOf knows, and changes nothing. Index files are held against the segments beside them. Of a segment every batch is
+// shown to check too, unless that is nil. What stands behind the last synced byte of a running node's file, or of one that was killed, may be torn: of a
+// segment that is told as damage too.
+func VerifyFile(fsys vfs.FS, name string, check func(record.Batch) error) (FileReport, error) {
+	out := FileReport{File: name, Kind: KindOf(name), Offset: -1}
 	var err error
-	switch {
-	case strings.HasSuffix(name, logSuffix):
-		err = out.segment(fsys, name)
-	case strings.HasSuffix(name, ".wal"):
+	switch out.Kind {
+	case SegmentFile:
+		err = out.segment(fsys, name, check)
+	case WALFile:
 		err = out.wal(fsys, name)
 	default:
-		data, failed := vfs.ReadFile(fsys, name)
-		if failed != nil {
-			return out, failed
-		}
-		out.End = int64(len(data))
-		if path.Base(name) == checkpointFile {
-			_, err = decodeCheckpoint(data)
-		} else {
-			_, err = decodeSnapshot(data)
-		}
-		if err != nil {
-			out.Damage, err = err.Error(), nil
-		}
+		err = out.entries(fsys, name)
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrBadEntries) {
+		out.Damage, err = err.Error(), nil
+	}
+	if out.Damage != "" {
+		out.Next = advice[out.Kind]
 	}
 	return out, err
+}
+
+const backup = "restore the folder from a backup, or delete the topic; docs/how-to/inspect-and-repair.md has the choices"
+
+// advice is what to do about damage in a file of a kind.
+var advice = map[FileKind]string{
+	SegmentFile:     backup,
+	WALFile:         "start the node: it takes the partitions that lost records offline by name and serves the others; docs/how-to/inspect-and-repair.md has the choices",
+	OffsetIndexFile: "nothing needs to be done: no entry is believed before its batch was looked at, and the index is built anew from the segment",
+	TimeIndexFile:   "nothing needs to be done: no entry is believed before its batch was looked at, and the index is built anew from the segment",
+	TxnIndexFile:    "stop the node and cut the file to a single byte: it is then built anew from the segments; do not remove it, since no file says that no transaction was aborted",
+	SnapshotFile:    "nothing needs to be done: the state of the producers is built anew from the segments when it is needed",
+	EpochsFile:      "stop the node and remove the file and " + checkpointFile + ": both are made anew from the segments",
+	TopicIDFile:     "restore the file from a backup: without it the folder is moved to quarantine at the next start",
+	CheckpointFile:  "nothing needs to be done: the next start reads all segments instead",
 }
 
 func (r *FileReport) count(b record.Batch, end int64) {
@@ -57,57 +65,80 @@ func (r *FileReport) count(b record.Batch, end int64) {
 	r.End, r.Offset = end, int64(b.NextOffset())
 }
 
-func (r *FileReport) segment(fsys vfs.FS, name string) error {
-	f, err := fsys.Open(name)
+func (r *FileReport) segment(fsys vfs.FS, name string, check func(record.Batch) error) error {
+	next := fileBase(name)
+	return ReadBatches(fsys, name, func(b record.Batch, at int64) error {
+		if b.BaseOffset() < next {
+			return fmt.Errorf("%w at position %d: it begins at offset %d, the one in front ends at %d", ErrCorrupt, at, b.BaseOffset(), next-1)
+		}
+		if check != nil {
+			if err := check(b); err != nil {
+				return fmt.Errorf("%w at position %d: the batch is what was written, and its records cannot be read: %w", ErrCorrupt, at, err)
+			}
+		}
+		next = b.NextOffset()
+		r.count(b, at+int64(len(b)))
+		return nil
+	})
+}
+
+func (r *FileReport) wal(fsys vfs.FS, name string) (err error) {
+	r.End, err = replayFile(fsys, name, func(_ int64, h walHead, batch []byte) error {
+		if h.kind == walAppend {
+			r.count(record.Batch(batch), 0)
+		}
+		return nil
+	}, func(d walDamage) {
+		if r.Damage == "" {
+			r.Damage = fmt.Sprintf("%v from byte %d to %d", ErrCorrupt, d.at, d.next)
+		}
+	})
+	return err
+}
+
+// entries checks a small file: that it can be read, and what the segments beside it say of it.
+func (r *FileReport) entries(fsys vfs.FS, name string) error {
+	rows, err := ReadEntries(fsys, name)
+	r.Entries = len(rows)
+	if info, failed := fsys.Stat(name); failed == nil {
+		r.End = info.Size()
+	}
+	if err != nil {
+		return err
+	}
+	switch r.Kind {
+	case OffsetIndexFile:
+		return verifyOffsets(fsys, name, rows)
+	case TimeIndexFile:
+		return verifyTimes(fsys, name, rows)
+	case TxnIndexFile:
+		return verifyTxns(fsys, name, rows)
+	case EpochsFile:
+		return verifyEpochs(fsys, name)
+	}
+	return nil
+}
+
+// headersBeside calls fn with each batch header of the segment beside an index file. At damage in the segment it ends: that is told of the segment.
+func headersBeside(fsys vfs.FS, name string, fn func(b record.Batch, at int64) error) error {
+	segment := name[:len(name)-len(path.Ext(name))] + logSuffix
+	f, err := fsys.Open(segment)
+	if errors.Is(err, fs.ErrNotExist) {
+		return badEntries{fmt.Errorf("there is no %s beside it", path.Base(segment))}
+	}
 	if err != nil {
 		return err
 	}
 	size, err := f.Size()
 	if err == nil {
-		next := record.Offset(0)
-		if base, ok := segmentBase(path.Base(name), logSuffix); ok {
-			next = base
-		}
-		err = batchesOf(f, 0, size, func(b record.Batch, at int64) error {
-			if b.BaseOffset() < next {
-				return fmt.Errorf("%w at position %d: it begins at offset %d, the one in front ends at %d", ErrCorrupt, at, b.BaseOffset(), next-1)
-			}
-			next = b.NextOffset()
-			r.count(b, at+int64(len(b)))
-			return nil
+		var found error
+		err = scanFile(f, 0, size, windowBytes, func(b record.Batch, at int64) error {
+			found = fn(b, at)
+			return found
 		})
+		if found == nil && errors.Is(err, ErrCorrupt) {
+			err = errUnknown
+		}
 	}
-	if errors.Is(err, ErrCorrupt) {
-		r.Damage, err = err.Error(), nil
-	}
-	return errors.Join(err, f.Close())
-}
-
-func (r *FileReport) wal(fsys vfs.FS, name string) error {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return err
-	}
-	header := make([]byte, walHeaderBytes)
-	n, _ := f.ReadAt(header, 0) // a file too short for a header was never begun
-	file := &walFile{name: name, file: f}
-	if file.sequence, file.previous = parseWALHeader(header[:n]); file.sequence == 0 {
-		return f.Close()
-	}
-	reading := &walReplay{file: file,
-		record: func(h walHead, batch []byte) error {
-			if h.kind == walAppend {
-				r.count(record.Batch(batch), 0)
-			}
-			return nil
-		},
-		damaged: func(d walDamage) error {
-			if r.Damage == "" {
-				r.Damage = fmt.Sprintf("%v from byte %d to %d", ErrCorrupt, d.at, d.next)
-			}
-			return nil
-		}}
-	_, err = reading.run()
-	r.End = reading.end
 	return errors.Join(err, f.Close())
 }

@@ -141,11 +141,14 @@ func makeWALFile(fs vfs.FS, dir, name string, size int64) (*walFile, error) {
 	return &walFile{name: name, file: f, made: size}, nil
 }
 
-func walName(n uint64) string { return fmt.Sprintf("%020d.wal", n) }
+// walSuffix is of the files of the write-ahead log.
+const walSuffix = ".wal"
+
+func walName(n uint64) string { return fmt.Sprintf("%020d", n) + walSuffix }
 
 // walNumber returns the number in a file's name.
 func walNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutSuffix(name, ".wal")
+	digits, ok := strings.CutSuffix(name, walSuffix)
 	if !ok {
 		return 0, false
 	}
