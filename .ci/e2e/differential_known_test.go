@@ -22,11 +22,8 @@ var knownDifferences = []knownDifference{
 	{"an element that a request names twice", func(_ kmsg.Request, diff difference) bool {
 		return repeated.MatchString(diff.path) && (diff.kafka == "(absent)" || diff.milldam == "(absent)")
 	}},
-	{"an element that a request names twice", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.AlterClientQuotas) && twiceOfOneType(req.(*kmsg.AlterClientQuotasRequest)) && strings.Contains(diff.path, "Entity[")
-	}},
 	{"`eligible.leader.replicas.version`", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.ApiVersions) && strings.Contains(diff.path, "Features[")
+		return isAPI(req, kmsg.ApiVersions) && unknownFeature.MatchString(diff.path)
 	}},
 	{"that Kafka refuses it comes from eligible leader replicas", func(_ kmsg.Request, diff difference) bool {
 		return strings.Contains(diff.path, "[min.insync.replicas") && (strings.Contains(diff.path, "Source") || strings.Contains(diff.path, "Synonyms"))
@@ -40,32 +37,31 @@ var knownDifferences = []knownDifference{
 	{"a resource of a type that does not exist, or one named twice", func(req kmsg.Request, diff difference) bool {
 		return oddResource(req) && (diff.path == "connection" || diff.milldam == "INVALID_REQUEST" || diff.kafka == "INVALID_REQUEST" || diff.kafka == "(absent)" || diff.milldam == "(absent)")
 	}},
-	{"an operation of no known number is INVALID_REQUEST", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.IncrementalAlterConfigs) && diff.kafka == "UNKNOWN_SERVER_ERROR"
+	{"with an operation of no known number all of a request is INVALID_REQUEST", func(req kmsg.Request, diff difference) bool {
+		r, ok := req.(*kmsg.IncrementalAlterConfigsRequest)
+		return ok && diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam == "INVALID_REQUEST" && slices.ContainsFunc(r.Resources, func(res kmsg.IncrementalAlterConfigsRequestResource) bool {
+			return slices.ContainsFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return c.Op < 0 || c.Op > 3 })
+		})
 	}},
 	{"a rule or filter with a number that no rule can have", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.CreateACLs, kmsg.DescribeACLs, kmsg.DeleteACLs) && (strings.HasPrefix(diff.path, "connection") || diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" || diff.milldam == "INVALID_REQUEST")
+		return oddACLs(req) && (strings.HasPrefix(diff.path, "connection") || diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" || diff.milldam == "INVALID_REQUEST")
 	}},
 	{"may place partitions otherwise than Kafka's", func(req kmsg.Request, diff difference) bool {
 		return isAPI(req, kmsg.ConsumerGroupHeartbeat, kmsg.ConsumerGroupDescribe) && strings.Contains(diff.path, "Assignment.") && strings.Contains(diff.path, "Partitions")
 	}},
 	{"records that cannot be decompressed are CORRUPT_MESSAGE", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.Produce) && diff.kafka == "UNKNOWN_SERVER_ERROR"
+		return isAPI(req, kmsg.Produce) && diff.kafka == "UNKNOWN_SERVER_ERROR" && slices.Contains([]string{"CORRUPT_MESSAGE", "UNSUPPORTED_COMPRESSION_TYPE", "INVALID_RECORD"}, diff.milldam)
 	}},
 	{"versions 0 to 2 are refused for each partition", func(req kmsg.Request, _ difference) bool {
 		return isAPI(req, kmsg.Produce) && req.GetVersion() < 3
 	}},
-	{"a number with a fraction among the configs", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.CreateTopics) && strings.HasSuffix(diff.path, ".Configs[min.cleanable.dirty.ratio].Value") && diff.milldam == diff.kafka+".0"
-	}},
-	{"the records of a refused batch are not listed", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.Produce) && diff.kafka == "has it" && strings.Contains(diff.path, "].ErrorRecords[") || strings.HasSuffix(diff.path, "].LogStartOffset") && isAPI(req, kmsg.Produce) && diff.milldam == "-1"
-	}},
 	{"illegal `acks` are INVALID_REQUIRED_ACKS for every partition", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.Produce) && diff.milldam == "INVALID_REQUIRED_ACKS"
+		r, ok := req.(*kmsg.ProduceRequest)
+		return ok && (r.Acks < -1 || r.Acks > 1) && diff.milldam == "INVALID_REQUIRED_ACKS"
 	}},
 	{"a topic with an id of zeros is UNKNOWN_TOPIC_ID", func(req kmsg.Request, diff difference) bool {
-		return isAPI(req, kmsg.Fetch) && (diff.path == "ErrorCode" && diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" && strings.HasPrefix(diff.path, "Topics"))
+		r, ok := req.(*kmsg.FetchRequest)
+		return ok && r.Version >= 13 && slices.ContainsFunc(r.Topics, func(t kmsg.FetchRequestTopic) bool { return t.TopicID == [16]byte{} }) && (diff.path == "ErrorCode" && diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" && strings.HasPrefix(diff.path, "Topics"))
 	}},
 	{"a request of brokers that names a transaction twice", func(req kmsg.Request, diff difference) bool {
 		return oddTransactions(req) && (diff.kafka == noAnswer || diff.kafka == "(absent)" || diff.milldam == "(absent)")
@@ -76,16 +72,27 @@ var knownDifferences = []knownDifference{
 	{"sizes of the internal topics", func(req kmsg.Request, diff difference) bool {
 		return isAPI(req, kmsg.DescribeLogDirs) && strings.HasSuffix(diff.path, ".Size") && strings.Contains(diff.path, "Topics[__")
 	}},
-	{"a group of which nothing was kept is not there", func(req kmsg.Request, diff difference) bool {
-		switch kmsg.Key(req.Key()) {
-		case kmsg.DescribeGroups:
-			return diff.kafka == "NONE" && diff.milldam == "GROUP_ID_NOT_FOUND" || diff.kafka == "Empty" && diff.milldam == "Dead"
-		case kmsg.ListGroups:
-			return diff.kafka == "has it" && strings.HasPrefix(diff.path, "Groups[")
-		case kmsg.DeleteGroups, kmsg.OffsetDelete:
-			return diff.kafka == "NONE" && diff.milldam == "GROUP_ID_NOT_FOUND"
+	{"an empty topic name is INVALID_TOPIC_EXCEPTION", func(req kmsg.Request, diff difference) bool {
+		r, ok := req.(*kmsg.DescribeTopicPartitionsRequest)
+		return ok && slices.ContainsFunc(r.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic == "" }) && strings.HasPrefix(diff.path, "Topics[]")
+	}},
+	{"records that are null are INVALID_RECORD", func(req kmsg.Request, diff difference) bool {
+		r, ok := req.(*kmsg.ProduceRequest)
+		return ok && (diff.path == "connection" || diff.kafka == "(absent)") && slices.ContainsFunc(r.Topics, func(t kmsg.ProduceRequestTopic) bool {
+			return slices.ContainsFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool { return p.Records == nil })
+		})
+	}},
+	{"topics without an id are answered one by one", func(req kmsg.Request, diff difference) bool {
+		r, ok := req.(*kmsg.ProduceRequest)
+		zeros := 0
+		if ok && r.Version >= 13 {
+			for _, t := range r.Topics {
+				if t.TopicID == [16]byte{} {
+					zeros++
+				}
+			}
 		}
-		return false
+		return zeros > 1 && strings.HasPrefix(diff.path, "Topics[]")
 	}},
 	{"path of a log folder", func(req kmsg.Request, diff difference) bool {
 		return isAPI(req, kmsg.DescribeLogDirs) && strings.HasSuffix(diff.path, ".Dir")
@@ -108,17 +115,6 @@ func emptyMarker(req kmsg.Request) bool {
 	return ok && (len(r.Markers) == 0 || slices.ContainsFunc(r.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) bool {
 		return !slices.ContainsFunc(m.Topics, func(t kmsg.WriteTxnMarkersRequestMarkerTopic) bool { return len(t.Partitions) > 0 })
 	}))
-}
-
-// twiceOfOneType tells a request with an entity of two values for one type.
-func twiceOfOneType(req *kmsg.AlterClientQuotasRequest) bool {
-	return slices.ContainsFunc(req.Entries, func(e kmsg.AlterClientQuotasRequestEntry) bool {
-		types := map[string]bool{}
-		for _, part := range e.Entity {
-			types[part.Type] = true
-		}
-		return len(types) < len(e.Entity)
-	})
 }
 
 // oddIsolation tells a request with an isolation level that does not exist, or not in its version.
@@ -172,6 +168,29 @@ func oddResource(req kmsg.Request) bool {
 			return true
 		}
 		seen[res] = true
+	}
+	return false
+}
+
+// unknownFeature are the features of Kafka that are not there, and the levels of its metadata.
+var unknownFeature = regexp.MustCompile(`Features\[[^]]*(kraft|eligible\.leader\.replicas|share|streams|metadata)\.version`)
+
+// oddACLs tells that a request has a number that no rule, or no filter, can have.
+func oddACLs(req kmsg.Request) bool {
+	odd := func(least, pattern0 int8, kind kmsg.ACLResourceType, pattern kmsg.ACLResourcePatternType, operation kmsg.ACLOperation, permission kmsg.ACLPermissionType) bool {
+		return int8(kind) < least || kind > 7 || int8(pattern) < pattern0 || pattern > 4 || int8(operation) < least || operation > 15 || int8(permission) < least || permission > 3
+	}
+	switch r := req.(type) {
+	case *kmsg.CreateACLsRequest:
+		return slices.ContainsFunc(r.Creations, func(c kmsg.CreateACLsRequestCreation) bool {
+			return odd(2, 3, c.ResourceType, c.ResourcePatternType, c.Operation, c.PermissionType)
+		})
+	case *kmsg.DescribeACLsRequest:
+		return odd(1, 1, r.ResourceType, r.ResourcePatternType, r.Operation, r.PermissionType)
+	case *kmsg.DeleteACLsRequest:
+		return slices.ContainsFunc(r.Filters, func(f kmsg.DeleteACLsRequestFilter) bool {
+			return odd(1, 1, f.ResourceType, f.ResourcePatternType, f.Operation, f.PermissionType)
+		})
 	}
 	return false
 }

@@ -190,6 +190,7 @@ func (d *differential) callWith(c *diffCall, build func(*diffPeer) kmsg.Request)
 		}
 	}
 	d.countSequences(c, reqs[0], outs[0].resp)
+	d.deleteGhost(reqs[0], outs[0].resp)
 	if len(diffs) > 0 && !d.allFound(c, diffs) {
 		d.t.Logf("call %d, %s: Apache Kafka %.1500v, Milldam %.1500v", d.calls, kmsg.NameForKey(c.key), d.kafka.flatten(outs[0]), d.ours.flatten(outs[1]))
 	}
@@ -289,6 +290,34 @@ func (d *differential) countSequences(c *diffCall, req kmsg.Request, resp kmsg.R
 				}
 			}
 		}
+	}
+}
+
+// deleteGhost deletes the group of a commit of which nothing was taken. In Apache Kafka such a commit makes a group that those who delete see, and those who
+// describe only once something else was written to the same partition of the offsets topic.
+func (d *differential) deleteGhost(req kmsg.Request, resp kmsg.Response) {
+	group, taken := "", false
+	switch r := resp.(type) {
+	case *kmsg.OffsetCommitResponse:
+		group = req.(*kmsg.OffsetCommitRequest).Group
+		for _, t := range r.Topics {
+			taken = taken || slices.ContainsFunc(t.Partitions, func(p kmsg.OffsetCommitResponseTopicPartition) bool { return p.ErrorCode == 0 })
+		}
+	case *kmsg.TxnOffsetCommitResponse:
+		group = req.(*kmsg.TxnOffsetCommitRequest).Group
+		for _, t := range r.Topics {
+			taken = taken || slices.ContainsFunc(t.Partitions, func(p kmsg.TxnOffsetCommitResponseTopicPartition) bool { return p.ErrorCode == 0 })
+		}
+	default:
+		return
+	}
+	if taken {
+		return
+	}
+	for _, p := range d.peers() {
+		gone := kmsg.NewPtrDeleteGroupsRequest()
+		gone.Version, gone.Groups = 2, []string{group}
+		p.ask("settle", gone)
 	}
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -54,10 +55,13 @@ func answeredParts(e meta.QuotaEntity) []kmsg.AlterClientQuotasResponseEntryEnti
 	return out
 }
 
-// sameParts repeats an entity that makes no sense.
+// sameParts repeats an entity that makes no sense; of parts of one kind the last, as in Kafka.
 func sameParts(parts []kmsg.AlterClientQuotasRequestEntryEntity) []kmsg.AlterClientQuotasResponseEntryEntity {
 	var out []kmsg.AlterClientQuotasResponseEntryEntity
-	for _, p := range parts {
+	for i, p := range parts {
+		if slices.ContainsFunc(parts[i+1:], func(later kmsg.AlterClientQuotasRequestEntryEntity) bool { return later.Type == p.Type }) {
+			continue
+		}
 		part := kmsg.NewAlterClientQuotasResponseEntryEntity()
 		part.Type, part.Name = p.Type, p.Name
 		out = append(out, part)

@@ -10,21 +10,41 @@ import (
 // where there is nothing.
 func (s *Server) alterReplicaLogDirs(cl *call, req *kmsg.AlterReplicaLogDirsRequest) {
 	resp := kmsg.NewPtrAlterReplicaLogDirsResponse()
+	type place struct {
+		topic     string
+		partition int32
+	}
+	dirs := map[place]string{} // a partition that is named twice is answered once, by the last folder
+	topics := map[string]int{} // index in the response
 	for _, d := range req.Dirs {
 		for _, t := range d.Topics {
-			out := kmsg.NewAlterReplicaLogDirsResponseTopic()
-			out.Topic = t.Topic
 			for _, index := range t.Partitions {
-				row := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
-				row.Partition = index
-				if d.Dir != s.opts.DataDir {
-					row.ErrorCode = int16(wire.LogDirNotFound)
-				} else if _, err := s.opts.Replicas.Partition(t.Topic, index); err != nil {
-					row.ErrorCode = int16(s.code(err))
+				at := place{t.Topic, index}
+				if _, again := dirs[at]; !again {
+					if _, known := topics[t.Topic]; !known {
+						topics[t.Topic] = len(resp.Topics)
+						out := kmsg.NewAlterReplicaLogDirsResponseTopic()
+						out.Topic = t.Topic
+						resp.Topics = append(resp.Topics, out)
+					}
+					row := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
+					row.Partition = index
+					out := &resp.Topics[topics[t.Topic]]
+					out.Partitions = append(out.Partitions, row)
 				}
-				out.Partitions = append(out.Partitions, row)
+				dirs[at] = d.Dir
 			}
-			resp.Topics = append(resp.Topics, out)
+		}
+	}
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			if dirs[place{t.Topic, p.Partition}] != s.opts.DataDir {
+				p.ErrorCode = int16(wire.LogDirNotFound)
+			} else if _, err := s.opts.Replicas.Partition(t.Topic, p.Partition); err != nil {
+				p.ErrorCode = int16(s.code(err))
+			}
 		}
 	}
 	cl.reply(resp)

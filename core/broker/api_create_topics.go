@@ -43,7 +43,7 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 		}
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		if err == nil {
-			s.fillCreated(&out, t, req.ValidateOnly)
+			s.fillCreated(&out, in, t, req.ValidateOnly)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
@@ -90,7 +90,11 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 }
 
 // fillCreated adds what versions from 5 on tell of a topic that was made.
-func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, t *meta.Topic, dryRun bool) {
+func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, in *kmsg.CreateTopicsRequestTopic, t *meta.Topic, dryRun bool) {
+	sent := map[string]*string{} // values are told as they came
+	for _, c := range in.Configs {
+		sent[c.Name] = c.Value
+	}
 	if !dryRun {
 		out.TopicID = t.ID
 	}
@@ -98,7 +102,9 @@ func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, t *meta.Topic,
 	for _, e := range s.opts.Controller.TopicConfig(s.opts.Controller.Image(), t) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
 		c.Name, c.Source, c.ReadOnly, c.IsSensitive = e.Key, int8(e.Source), e.ReadOnly, e.Sensitive
-		if !e.Null && !e.Sensitive {
+		if value, ok := sent[e.Key]; ok {
+			c.Value = value
+		} else if !e.Null && !e.Sensitive {
 			c.Value = &e.Value
 		}
 		out.Configs = append(out.Configs, c)

@@ -81,6 +81,8 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 	image := s.opts.Controller.Image()
 	t := topicAsked(image, name, id)
 	switch {
+	case name == nil && id == record.TopicID{}:
+		return nil, wrapped{meta.ErrInvalidRequest, "Neither topic name nor id were specified."}
 	case t == nil && name != nil:
 		return nil, wrapped{meta.ErrUnknownTopic, "unknown topic " + *name}
 	case t == nil:

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -13,6 +14,11 @@ func (s *Server) incrementalAlterConfigs(cl *call, req *kmsg.IncrementalAlterCon
 	ctx, cancel := s.within(0)
 	defer cancel()
 	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
+	unknown := slices.ContainsFunc(req.Resources, func(r kmsg.IncrementalAlterConfigsRequestResource) bool {
+		return slices.ContainsFunc(r.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool {
+			return c.Op < 0 || int8(c.Op) > int8(meta.OpSubtract)
+		})
+	})
 	named := map[meta.Resource]int{}
 	for _, in := range req.Resources {
 		named[meta.Resource{Type: meta.ResourceType(in.ResourceType), Name: in.ResourceName}]++
@@ -26,6 +32,9 @@ func (s *Server) incrementalAlterConfigs(cl *call, req *kmsg.IncrementalAlterCon
 		if named[r] > 1 {
 			err = errNamedTwice
 		}
+		if unknown { // nothing of the request is done, as in Kafka
+			err = errUnknownOp
+		}
 		if err == nil {
 			err = s.alterConfig(ctx, r, ops, false, req.ValidateOnly)
 		}
@@ -34,6 +43,8 @@ func (s *Server) incrementalAlterConfigs(cl *call, req *kmsg.IncrementalAlterCon
 	}
 	cl.reply(resp)
 }
+
+var errUnknownOp = wrapped{meta.ErrInvalidRequest, "An operation of the request has an unknown number."}
 
 var errNamedTwice = wrapped{meta.ErrInvalidRequest, "Each resource must appear at most once."}
 

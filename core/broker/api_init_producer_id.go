@@ -16,6 +16,11 @@ const initProducerIDFenced = 4
 func (s *Server) initProducerID(cl *call, req *kmsg.InitProducerIDRequest) {
 	resp := kmsg.NewPtrInitProducerIDResponse()
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	if (record.ProducerID(req.ProducerID) == record.NoProducer) != (record.ProducerEpoch(req.ProducerEpoch) == record.NoEpoch) {
+		resp.ErrorCode = int16(wire.InvalidRequest)
+		cl.reply(resp)
+		return
+	}
 	if req.TransactionalID == nil {
 		if id, err := s.opts.ProducerIDs.Take(s.ctx); err != nil {
 			resp.ErrorCode = int16(wire.CoordinatorNotAvailable)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -123,6 +124,17 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 		return fail(err)
 	}
 	a, err := p.Append(batch, storage.FromClient, g.verification, pending)
+	if errors.Is(err, storage.ErrTimestamp) || errors.Is(err, storage.ErrInvalidRecord) && !errors.Is(err, record.ErrInvalid) && !errors.Is(err, record.ErrTruncated) { // whole, and refused
+		out.LogStartOffset = int64(p.Log.Start())
+	}
+	var bad *storage.RecordErrors
+	if errors.As(err, &bad) { // which records, so that the client can send the others (KIP-467)
+		for _, r := range bad.Records {
+			row := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+			row.RelativeOffset, row.ErrorMessage = r.Index, message(r.Err)
+			out.ErrorRecords = append(out.ErrorRecords, row)
+		}
+	}
 	if err != nil {
 		return fail(err)
 	}

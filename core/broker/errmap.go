@@ -38,6 +38,7 @@ var codes = []struct {
 	{meta.ErrTopicExists, wire.TopicAlreadyExists},
 	{meta.ErrUnknownTopic, wire.UnknownTopicOrPartition},
 	{meta.ErrInvalidTopic, wire.InvalidTopic},
+	{meta.ErrTooManyPartitions, wire.PolicyViolation},
 	{meta.ErrInvalidPartitions, wire.InvalidPartitions},
 	{meta.ErrInvalidReplicationFactor, wire.InvalidReplicationFactor},
 	{meta.ErrInvalidAssignment, wire.InvalidReplicaAssignment},

@@ -34,9 +34,7 @@ func (g *Groups) List(req *kmsg.ListGroupsRequest, reply func(*kmsg.ListGroupsRe
 	}
 	g.mu.Lock()
 	for name, gr := range g.mu.groups {
-		if g.exists(gr) {
-			add(name, classicType, gr.protocolType, string(gr.state))
-		}
+		add(name, classicType, gr.protocolType, string(gr.state))
 	}
 	for name, c := range g.mu.consumers {
 		add(name, consumerType, consumerProtocol, c.state().groupState())
@@ -44,11 +42,6 @@ func (g *Groups) List(req *kmsg.ListGroupsRequest, reply func(*kmsg.ListGroupsRe
 	g.mu.Unlock()
 	slices.SortFunc(r.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return strings.Compare(a.Group, b.Group) })
 	reply(r)
-}
-
-// exists tells whether anything is known of a classic group but its name.
-func (g *Groups) exists(gr *group) bool {
-	return len(gr.members) > 0 || len(gr.pending) > 0 || gr.generation > 0 || gr.shard.groups[gr.name] != nil
 }
 
 // groupNotFoundVersion is the DescribeGroups version from which an unknown group is an error, and not a dead one.
@@ -66,7 +59,7 @@ func (g *Groups) Describe(req *kmsg.DescribeGroupsRequest, reply func(*kmsg.Desc
 			continue
 		}
 		gr := g.mu.groups[name]
-		if gr == nil || !g.exists(gr) {
+		if gr == nil {
 			if out.State = string(dead); req.Version >= groupNotFoundVersion {
 				text := "Group " + name + " not found."
 				if g.mu.consumers[name] != nil {

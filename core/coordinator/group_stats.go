@@ -38,10 +38,8 @@ func (g *Groups) Stats() GroupStats {
 	n := g.mu.counts
 	s := GroupStats{States: map[GroupKind]int{}, Rebalances: n.rebalances, Commits: n.commits, Removed: n.removed}
 	for _, gr := range g.mu.groups {
-		if g.exists(gr) {
-			s.States[GroupKind{classicType, string(gr.state)}]++
-			s.Members += len(gr.members)
-		}
+		s.States[GroupKind{classicType, string(gr.state)}]++
+		s.Members += len(gr.members)
 	}
 	for _, c := range g.mu.consumers {
 		st := c.state()

@@ -315,8 +315,6 @@ func (g *Groups) settle(s *shard, name string) {
 	case g.mu.consumers[name] != nil || d != nil && d.consumer != nil:
 	case gr == nil && d != nil: // a commit that was on its way when the group was removed
 		g.mu.groups[name] = g.restored(name, s, d)
-	case gr != nil:
-		g.forgetIfUnused(gr)
 	}
 }
 

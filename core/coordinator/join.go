@@ -54,14 +54,6 @@ func (g *Groups) Join(client Client, req *kmsg.JoinGroupRequest, reply func(*kms
 	}
 	if code := g.join(gr, client, req, session, reply); code != wire.None {
 		reply(failedJoin(req.MemberID, code))
-		g.forgetIfUnused(gr)
-	}
-}
-
-// forgetIfUnused drops a group of which nothing is known but its name.
-func (g *Groups) forgetIfUnused(gr *group) {
-	if len(gr.members) == 0 && len(gr.pending) == 0 && gr.shard.groups[gr.name] == nil && gr.generation == 0 && g.mu.groups[gr.name] == gr {
-		delete(g.mu.groups, gr.name)
 	}
 }
 
@@ -129,7 +121,6 @@ func (g *Groups) joinNew(gr *group, m *member, req *kmsg.JoinGroupRequest) wire.
 		gr.pending[id] = g.mu.deadlines.after(m.session, func() {
 			delete(gr.pending, id)
 			g.tryCompleteJoin(gr)
-			g.forgetIfUnused(gr)
 		})
 		m.join(failedJoin(id, wire.MemberIDRequired))
 		return wire.None

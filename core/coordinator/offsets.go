@@ -11,7 +11,7 @@ import (
 
 // CommitOffsets handles an OffsetCommit request. Its topics have names; those that do not exist are the broker's to refuse.
 func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.OffsetCommitResponse)) {
-	if req.Group == "" && req.Generation >= 0 {
+	if req.Group == "" && req.Generation >= 0 && req.Version < memberEpochVersion {
 		reply(commitResponse(req, wire.InvalidGroupID, nil))
 		return
 	}
@@ -35,10 +35,17 @@ func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.O
 	list, refused := g.admit(all, gate)
 	if len(list) == 0 {
 		reply(commitResponse(req, wire.None, refused))
-		g.settle(s, req.Group)
 		return
 	}
+	g.makeForCommit(s, req.Group)
 	g.write(s, list, func(code wire.Code) { reply(commitResponse(req, code, refused)) })
+}
+
+// makeForCommit makes the group of who commits without being a member, when there is something to commit.
+func (g *Groups) makeForCommit(s *shard, name string) {
+	if g.mu.groups[name] == nil && g.mu.consumers[name] == nil {
+		g.mu.groups[name] = g.newGroup(name, s)
+	}
 }
 
 // commitEntry is the record of a commit.
@@ -95,8 +102,7 @@ func (g *Groups) committer(s *shard, from commitFrom) (gate, wire.Code) {
 	}
 	gr := g.mu.groups[from.group]
 	switch {
-	case gr == nil && from.epoch < 0:
-		g.mu.groups[from.group] = g.newGroup(from.group, s)
+	case gr == nil && from.epoch < 0: // makeForCommit makes it
 		return nil, wire.None
 	case gr == nil && from.version >= memberEpochVersion && !from.transactional:
 		return nil, wire.GroupIDNotFound

@@ -71,9 +71,9 @@ func (g *Groups) commitVerified(s *shard, req *kmsg.TxnOffsetCommitRequest, txn 
 	list, refused := g.admit(all, gate)
 	if len(list) == 0 {
 		reply(txnCommitResponse(req, wire.None, refused))
-		g.settle(s, req.Group)
 		return
 	}
+	g.makeForCommit(s, req.Group)
 	g.writeFor(s, txn, v, list, func(code wire.Code) { reply(txnCommitResponse(req, code, refused)) })
 }
 

@@ -97,8 +97,12 @@ func TestOffsetsOfAnAbortedTransactionAreDropped(t *testing.T) {
 		b.expect(false, -1, wire.None)
 		b.endTxn(7, false)
 		b.expect(true, -1, wire.None)
-		if g := b.described(); g.State != string(dead) {
+		if g := b.described(); g.State != string(empty) {
 			t.Errorf("a group of which nothing was ever committed is %s", g.State)
+		}
+		b.Expire(time.Now())
+		if g := b.described(); g.State != string(dead) {
+			t.Errorf("after the look for old offsets it is %s", g.State)
 		}
 	})
 }

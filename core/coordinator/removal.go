@@ -85,7 +85,7 @@ func (g *Groups) readers(s *shard, name string) (subscribers, wire.Code) {
 	}
 	gr, d := g.mu.groups[name], s.groups[name]
 	switch {
-	case gr == nil && d == nil, gr != nil && (gr.state == dead || !g.exists(gr)):
+	case gr == nil && d == nil, gr != nil && gr.state == dead:
 		return subscribers{}, wire.GroupIDNotFound
 	case gr == nil:
 		return subscribers{}, wire.None
@@ -144,7 +144,7 @@ func (g *Groups) delete(s *shard, name string, done func(wire.Code)) {
 		done(wire.NonEmptyGroup)
 	case c != nil:
 		g.removeConsumer(c, s.groups[name].tombstones(name), done)
-	case gr == nil || gr.state == dead || !g.exists(gr):
+	case gr == nil || gr.state == dead:
 		done(wire.GroupIDNotFound)
 	default:
 		g.remove(gr, s.groups[name].tombstones(name), done)
@@ -219,6 +219,11 @@ func (g *Groups) Expire(now time.Time) {
 	for _, s := range g.mu.shards {
 		for name, d := range s.groups {
 			g.expire(s, name, d, now)
+		}
+	}
+	for name, gr := range g.mu.groups { // those that nobody came into
+		if len(gr.members) == 0 && len(gr.pending) == 0 && gr.generation == 0 && gr.shard.groups[name] == nil {
+			delete(g.mu.groups, name)
 		}
 	}
 	for _, c := range g.mu.consumers { // those without any offset

@@ -234,7 +234,6 @@ func (g *Groups) leave(gr *group, id string, instance *string) wire.Code {
 		g.mu.deadlines.stop(d)
 		delete(gr.pending, id)
 		g.tryCompleteJoin(gr)
-		g.forgetIfUnused(gr)
 		return wire.None
 	}
 	m := gr.members[id]

@@ -102,11 +102,13 @@ func assign(i *Image, t NewTopic, d defaults) ([]Partition, error) {
 			replicas = min(replicas, int16(len(brokers)))
 		}
 	}
-	switch {
-	case partitions < 1 || partitions > maxPartitions:
-		return nil, fmt.Errorf("%w: %d, from 1 to %d are possible", ErrInvalidPartitions, partitions, maxPartitions)
+	switch { // in the order of Kafka
 	case replicas < 1:
 		return nil, fmt.Errorf("%w: %d, it must be 1 or more", ErrInvalidReplicationFactor, replicas)
+	case partitions < 1:
+		return nil, fmt.Errorf("%w: %d, it must be 1 or more", ErrInvalidPartitions, partitions)
+	case partitions > maxPartitions:
+		return nil, fmt.Errorf("%w: %d partitions, at most %d are possible", ErrTooManyPartitions, partitions, maxPartitions)
 	case int(replicas) > len(brokers):
 		return nil, fmt.Errorf("%w: %d replicas, but there are %d brokers", ErrInvalidReplicationFactor, replicas, len(brokers))
 	}

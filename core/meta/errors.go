@@ -10,6 +10,7 @@ var (
 	ErrTopicExists              = errors.New("topic exists")
 	ErrUnknownTopic             = errors.New("unknown topic")
 	ErrInvalidTopic             = errors.New("invalid topic name")
+	ErrTooManyPartitions        = errors.New("too many partitions")
 	ErrInvalidPartitions        = errors.New("invalid number of partitions")
 	ErrInvalidReplicationFactor = errors.New("invalid replication factor")
 	ErrInvalidAssignment        = errors.New("invalid replica assignment")

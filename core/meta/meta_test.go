@@ -98,7 +98,7 @@ func TestCreateTopicRefuses(t *testing.T) {
 		"250 characters":           {NewTopic{Name: strings.Repeat("x", 250), Partitions: 1, Replicas: 1}, ErrInvalidTopic},
 		"a collision":              {NewTopic{Name: "a_b", Partitions: 1, Replicas: 1}, ErrInvalidTopic},
 		"no partitions":            {NewTopic{Name: "n", Partitions: 0, Replicas: 1}, ErrInvalidPartitions},
-		"too many partitions":      {NewTopic{Name: "n", Partitions: maxPartitions + 1, Replicas: 1}, ErrInvalidPartitions},
+		"too many partitions":      {NewTopic{Name: "n", Partitions: maxPartitions + 1, Replicas: 1}, ErrTooManyPartitions},
 		"no replicas":              {NewTopic{Name: "n", Partitions: 1, Replicas: 0}, ErrInvalidReplicationFactor},
 		"more replicas":            {NewTopic{Name: "n", Partitions: 1, Replicas: 2}, ErrInvalidReplicationFactor},
 		"an unknown broker":        {NewTopic{Name: "n", Assignment: [][]int32{{9}}}, ErrInvalidAssignment},

@@ -82,20 +82,34 @@ func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
 		return err
 	case r.Gaps:
 		return fmt.Errorf("%w: the records' offsets have a gap", ErrInvalidRecord)
-	case c.CleanupCompact && r.NullKeys:
-		return fmt.Errorf("%w: a compacted topic takes no record without a key", ErrInvalidRecord)
-	}
-	if !c.LogAppendTime {
-		for _, ms := range []int64{r.MinTimestamp, r.MaxTimestamp} {
-			if err := checkTimestamp(ms, c, now); err != nil {
-				return err
-			}
-		}
+	case c.CleanupCompact && r.NullKeys, !c.LogAppendTime && errors.Join(checkTimestamp(r.MinTimestamp, c, now), checkTimestamp(r.MaxTimestamp, c, now)) != nil:
+		return badRecords(b, c, now)
 	}
 	if largest := max(r.MaxTimestamp, record.NoTimestamp); largest != b.MaxTimestamp() {
 		b.SetMaxTimestamp(largest) // as Kafka: time lookups rely on it
 	}
 	return nil
+}
+
+// badRecords tells which records of a batch are refused.
+func badRecords(b record.Batch, c LogConfig, now time.Time) error {
+	refused := &RecordErrors{}
+	err := b.Each(int(c.MaxMessageBytes)*maxDecompressed, func(r *record.Record) error {
+		var err error
+		if c.CleanupCompact && r.Key == nil {
+			err = fmt.Errorf("%w: a compacted topic takes no record without a key", ErrInvalidRecord)
+		} else if !c.LogAppendTime {
+			err = checkTimestamp(r.Timestamp, c, now)
+		}
+		if err != nil {
+			refused.Records = append(refused.Records, RecordError{Index: int32(r.Offset - b.BaseOffset()), Err: err})
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
+	}
+	return refused
 }
 
 // checkTimestamp tells whether a record may have a time.

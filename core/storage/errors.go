@@ -35,3 +35,26 @@ func (e *offlineError) Error() string {
 func (e *offlineError) Is(target error) bool { return target == ErrOffline }
 
 func (e *offlineError) Unwrap() error { return e.cause }
+
+// RecordErrors is why a batch is refused that is whole: some of its records may not be there. It is ErrTimestamp when one has a wrong time, else
+// ErrInvalidRecord.
+type RecordErrors struct{ Records []RecordError }
+
+// RecordError is a record by its place in the batch, and what is wrong with it.
+type RecordError struct {
+	Index int32
+	Err   error
+}
+
+func (e *RecordErrors) Error() string {
+	return fmt.Sprintf("%d records are refused, first record %d: %v", len(e.Records), e.Records[0].Index, e.Records[0].Err)
+}
+
+func (e *RecordErrors) Unwrap() error {
+	for _, r := range e.Records {
+		if errors.Is(r.Err, ErrTimestamp) {
+			return ErrTimestamp
+		}
+	}
+	return ErrInvalidRecord
+}
