@@ -171,7 +171,9 @@ func (f *fields) producers() producers {
 			known.batches = append(known.batches, producerBatch{first: record.Sequence(f.u32()), last: record.Sequence(f.u32()),
 				lastOffset: record.Offset(f.u64()), delta: int32(f.u32()), timestamp: f.i64()})
 		}
-		p.add(id, known)
+		if !p.add(id, known) {
+			f.bad = true
+		}
 	}
 	return p
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -230,13 +231,14 @@ func (p *producers) clone() producers {
 	return c
 }
 
-// add takes over the state of a producer that was read from a file.
-func (p *producers) add(id record.ProducerID, known *producer) {
+// add takes over the state of a producer that was read from a file. ok is false when its transaction begins where that of another does, which cannot be.
+func (p *producers) add(id record.ProducerID, known *producer) (ok bool) {
 	p.known[id] = known
 	if known.txnFirst == noOffset {
-		return
+		return true
 	}
 	t := openTxn{id, known.txnFirst}
-	at, _ := slices.BinarySearchFunc(p.open, t, func(a, b openTxn) int { return int(a.first - b.first) })
+	at, taken := slices.BinarySearchFunc(p.open, t, func(a, b openTxn) int { return cmp.Compare(a.first, b.first) })
 	p.open = slices.Insert(p.open, at, t)
+	return !taken
 }

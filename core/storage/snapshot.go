@@ -69,7 +69,9 @@ func decodeSnapshot(data []byte) (producers, error) {
 			b.first = sequenceBefore(b.last, b.delta)
 			known.batches = []producerBatch{b}
 		}
-		p.add(id, known)
+		if !p.add(id, known) {
+			return producers{}, errSnapshot
+		}
 	}
 	return p, nil
 }
