@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/runtime/node"
 )
@@ -105,15 +106,16 @@ func TestVerifyTellsDamageOfEveryKindOfFile(t *testing.T) {
 		"time index, its time":           {onlyFile(t, logs, "orders-0", "*.timeindex"), 7, "position 0: entry 0 has time"},
 		"time index, its offset":         {onlyFile(t, logs, "orders-0", "*.timeindex"), 12 + 11, "position 12: entry 1 has"},
 		"transaction index, its version": {onlyFile(t, logs, "orders-0", "*.txnindex"), 1, "position 0: entry 0 has version"},
-		"transaction index, producer":    {onlyFile(t, logs, "orders-0", "*.txnindex"), 9, "position 0: entry 0 says that producer"},
-		"transaction index, first":       {onlyFile(t, logs, "orders-0", "*.txnindex"), 17, "position 0: entry 0 has first offset"},
-		"transaction index, last":        {onlyFile(t, logs, "orders-0", "*.txnindex"), 34 + 25, "position 34: entry 1 says that producer"},
-		"transaction index, last stable": {onlyFile(t, logs, "orders-0", "*.txnindex"), 33, "position 0: entry 0 has first offset"},
+		"transaction index, producer":    {onlyFile(t, logs, "orders-0", "*.txnindex"), 9, "position 0: entry 0 is producer"},
+		"transaction index, first":       {onlyFile(t, logs, "orders-0", "*.txnindex"), 17, "position 0: entry 0 is producer"},
+		"transaction index, last":        {onlyFile(t, logs, "orders-0", "*.txnindex"), 34 + 25, "position 34: entry 1 is producer"},
+		"transaction index, last stable": {onlyFile(t, logs, "orders-0", "*.txnindex"), 33, "position 0: entry 0 is producer"},
 		"producer snapshot":              {onlyFile(t, logs, "orders-0", "*.snapshot"), -9, "damaged producer snapshot"},
 		"leader epochs, no number":       {onlyFile(t, logs, "orders-0", "leader-epoch-checkpoint"), 2, "leader epoch"},
 		"leader epochs, another":         {onlyFile(t, logs, "orders-0", "leader-epoch-checkpoint"), 4, "leader epoch 1"},
 		"topic id":                       {onlyFile(t, logs, "orders-0", "partition.metadata"), 15, "partition.metadata"},
 		"checkpoint":                     {onlyFile(t, dir, "checkpoint"), 50, "damaged checkpoint"},
+		"write-ahead log":                {onlyFile(t, dir, "wal", "*1.wal"), 512 + 10, "from byte 512"},
 		"offsets topic":                  {onlyFile(t, logs, "__consumer_offsets-*", "*.log"), -1, "position"},
 		"transaction topic":              {onlyFile(t, logs, "__transaction_state-*", "*.log"), -1, "position"},
 	} {
@@ -191,5 +193,42 @@ func TestDumpShowsWhatFilesHold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestVerifyReadsRecordsOfInternalTopics gives it batches that are whole, with records that no coordinator wrote, and a metadata snapshot that is none.
+func TestVerifyReadsRecordsOfInternalTopics(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	var b record.Builder
+	b.Reset(record.NewBatchOptions())
+	b.Append(1, []byte{0, 0}, []byte("no state"))
+	batch, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, says := range map[string]string{
+		write("__consumer_offsets-3/00000000000000000000.log", batch):                                "position 0: the batch is what was written, and its records cannot be read: offset 0: damaged record of the offsets topic",
+		write("__transaction_state-3/00000000000000000000.log", batch):                               "damaged record of the transaction topic",
+		write("orders-3/00000000000000000000.log", batch):                                            "",
+		write("snapshots/00000000000000000007-00000000000000000002.snapshot", []byte("no snapshot")): "cluster metadata is damaged",
+	} {
+		files, talk, code := reports(t, name)
+		if r := files[name]; (code == exitCheck) != (says != "") || !strings.Contains(r.Damage, says) || (r.Next == "") != (says == "") {
+			t.Errorf("%s: exit %d, %+v, %s", name, code, r, talk)
+		}
+		out, talk, _ := command(t, "log", "dump", "--records", name)
+		if !strings.Contains(out+talk, says[max(0, strings.Index(says, "damaged record")):]) {
+			t.Errorf("dump of %s: %s%s", name, out, talk)
+		}
 	}
 }

@@ -67,6 +67,9 @@ func FuzzRecords(f *testing.F) {
 			value = []byte{}
 		}
 		e, ok := decode(key, value)
+		if said, err := InspectOffsetsRecord(key, value); ok && (err != nil || said.Kind == kindUnknown) {
+			t.Fatalf("%+v is said as %+v, %v", e, said, err)
+		}
 		if !ok {
 			return
 		}

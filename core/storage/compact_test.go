@@ -91,6 +91,7 @@ func (x *compacting) restart() {
 	if err := x.store.Close(); err != nil {
 		x.t.Fatal(err)
 	}
+	allWhole(x.t, x.fs, "data")
 	x.Log = create(x.t, open(x.t, x.fs, x.known), x.known, topicA, 0)
 }
 
@@ -483,6 +484,7 @@ func TestRandomTransactionsAndCompaction(t *testing.T) {
 			}
 			x.now = x.now.Add(2 * time.Hour)
 			x.compact()
+			x.restart()
 		}
 		var keys []string
 		for _, r := range readCommitted(t, x.Log, 0) {

@@ -221,7 +221,8 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 		if life > 0 {
 			cut = 1 + rng.IntN(200)
 		}
-		fs := vfs.Fault(mem, &vfs.Rule{N: cut, Crash: true, Short: rng.IntN(2) == 0})
+		short := rng.IntN(2) == 0
+		fs := vfs.Fault(mem, &vfs.Rule{N: cut, Crash: true, Short: short})
 		s, r, err := Open(t.Context(), smallOptions(fs, known))
 		if err == nil {
 			h.check(t, s, r)
@@ -234,6 +235,14 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 		}
 		if err != nil && !errors.Is(err, vfs.ErrCrashed) {
 			t.Fatalf("cut at %d, life %d: %v", n, life, err)
+		}
+		if there, err := vfs.Exists(mem, "data"); err != nil {
+			t.Fatal(err)
+		} else if there && life == 0 && !short { // the process was killed, and no write torn
+			allWhole(t, mem, "data", EpochsFile, TopicIDFile) // which are made with the folder, and may be empty yet
+		}
+		if t.Failed() {
+			t.Fatalf("killed at %d, life %d", n, life)
 		}
 		if rng.IntN(2) == 0 {
 			mem = mem.CrashClone(nil)
@@ -251,6 +260,9 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatalf("cut at %d: close: %v", n, err)
+	}
+	if allWhole(t, mem, "data"); t.Failed() {
+		t.Fatalf("cut at %d", n)
 	}
 	return finished
 }

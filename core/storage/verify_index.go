@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/milldam/milldam/core/vfs"
 )
 
-// errUnknown ends the check of an index whose segment cannot be read to its end.
-var errUnknown = errors.New("the segment is damaged")
+// errUnknown ends the check of an index whose segment is not there, or cannot be read to its end.
+var errUnknown = errors.New("the segment cannot be read")
 
 // wrongEntry tells which entry of an index file is not true.
 func wrongEntry(i, size int, what string, args ...any) error {
@@ -79,20 +80,54 @@ func verifyTimes(fsys vfs.FS, name string, rows []any) error {
 
 // rebuiltTxns are the aborted transactions of a segment as the log tells them.
 type rebuiltTxns struct {
-	state  producers
-	from   record.Offset // where the reading began
-	next   record.Offset // where the next batch begins, unless compaction left a gap
-	gaps   bool
-	list   []AbortedTxn
-	wanted bool // it is the segment of the index that is read
+	state     producers
+	next      record.Offset // where the next batch begins, unless compaction took it away
+	compacted bool
+	wanted    bool // it is the segment of the index that is read
+	list      []AbortedTxn
+
+	// What can be told of a compacted log, where batches and markers of transactions are gone that have no records any more.
+	data    map[record.ProducerID]record.Offset // of the first records since the producer's last marker
+	ended   map[record.ProducerID]record.Offset // its last marker
+	markers []abortMarker
+}
+
+// abortMarker is a marker with what the log has of its transaction.
+type abortMarker struct {
+	producer record.ProducerID
+	at       record.Offset
+	data     record.Offset // of the first records, noOffset when there are none
+	before   record.Offset // the producer's marker in front of it, noOffset when none is known
 }
 
 func (t *rebuiltTxns) batch(b record.Batch, _ int64) error {
-	t.gaps = t.gaps || b.BaseOffset() != t.next
+	t.compacted = t.compacted || b.BaseOffset() != t.next || b.Count() == 0
 	t.next = b.NextOffset()
 	if ended, ok := t.state.apply(b); ok && ended.aborted && t.wanted {
 		t.list = append(t.list, ended.AbortedTxn)
 	}
+	if !b.IsControl() {
+		if _, begun := t.data[b.ProducerID()]; !begun && b.IsTransactional() && b.Count() > 0 {
+			t.data[b.ProducerID()] = b.BaseOffset()
+		}
+		return nil
+	}
+	m, holds, err := b.Marker()
+	if err != nil || !holds { // of a kind that has nothing to do with producers
+		return nil
+	}
+	if !m.Commit && t.wanted {
+		a := abortMarker{m.ProducerID, b.BaseOffset(), noOffset, noOffset}
+		if at, ok := t.data[m.ProducerID]; ok {
+			a.data = at
+		}
+		if at, ok := t.ended[m.ProducerID]; ok {
+			a.before = at
+		}
+		t.markers = append(t.markers, a)
+	}
+	delete(t.data, m.ProducerID)
+	t.ended[m.ProducerID] = b.BaseOffset()
 	return nil
 }
 
@@ -104,9 +139,9 @@ func rebuildTxns(fsys vfs.FS, dir string, base record.Offset) (*rebuiltTxns, err
 	}
 	i, there := slices.BinarySearch(bases, base)
 	if !there {
-		return nil, badEntries{fmt.Errorf("there is no %s beside it", offsetName(base)+logSuffix)}
+		return nil, errUnknown // see headersBeside
 	}
-	t := &rebuiltTxns{}
+	t := &rebuiltTxns{data: map[record.ProducerID]record.Offset{}, ended: map[record.ProducerID]record.Offset{}}
 	for first := i; ; first-- {
 		data, err := vfs.ReadFile(fsys, path.Join(dir, offsetName(bases[first])+snapshotSuffix))
 		if err == nil {
@@ -115,7 +150,10 @@ func rebuildTxns(fsys vfs.FS, dir string, base record.Offset) (*rebuiltTxns, err
 		if err != nil && first > 0 {
 			continue
 		}
-		t.from, t.next = bases[first], bases[first]
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, errUnknown // what was open in front of the log's first segment
+		}
+		t.next = bases[first]
 		for _, b := range bases[first : i+1] {
 			t.wanted = b == base
 			if err := ReadBatches(fsys, path.Join(dir, offsetName(b)+logSuffix), t.batch); errors.Is(err, ErrCorrupt) {
@@ -140,34 +178,71 @@ func segmentsIn(fsys vfs.FS, dir string) (bases []record.Offset, err error) {
 	return bases, err
 }
 
-// verifyTxns checks that a transaction index says what the log says. Where compaction took batches away, the index still has where they were.
+// verifyTxns checks that a transaction index says what the log says.
 func verifyTxns(fsys vfs.FS, name string, rows []any) error {
 	log, err := rebuildTxns(fsys, path.Dir(name), fileBase(name))
 	if err != nil {
 		return told(err)
 	}
-	found := log.list
+	list := make([]AbortedTxn, len(rows))
 	for i, row := range rows {
 		e := row.(TxnIndexEntry)
 		if e.Version != txnIndexVersion {
 			return wrongEntry(i, txnIndexEntryBytes, "has version %d, this milldam knows %d", e.Version, txnIndexVersion)
 		}
-		for len(found) > 0 && int64(found[0].Last) < e.Last && log.gaps && found[0].First < log.from {
-			found = found[1:] // nothing is left of it but its marker
-		}
-		if len(found) == 0 || int64(found[0].Last) != e.Last || int64(found[0].ProducerID) != e.ProducerID {
-			return wrongEntry(i, txnIndexEntryBytes, "says that producer %d aborted at offset %d: the log has no such marker, or another in front of it", e.ProducerID, e.Last)
-		}
-		first, stable := int64(found[0].First), int64(found[0].LastStable)
-		if same := e.First == first && e.LastStable == stable; !same && (!log.gaps || e.First > first || e.LastStable > stable) {
-			return wrongEntry(i, txnIndexEntryBytes, "has first offset %d and last stable offset %d for the transaction of producer %d that ends at %d, the log says %d and %d",
-				e.First, e.LastStable, e.ProducerID, e.Last, first, stable)
-		}
-		found = found[1:]
+		list[i] = AbortedTxn{record.ProducerID(e.ProducerID), record.Offset(e.First), record.Offset(e.Last), record.Offset(e.LastStable)}
 	}
-	for _, a := range found {
-		if !log.gaps || a.First >= log.from {
-			return badEntries{fmt.Errorf("damaged at position %d: the transaction of producer %d that was aborted at offset %d is missing", len(rows)*txnIndexEntryBytes, a.ProducerID, a.Last)}
+	if log.compacted {
+		return log.verifyCompacted(list)
+	}
+	for i, e := range list {
+		if i == len(log.list) || e != log.list[i] {
+			return wrongEntry(i, txnIndexEntryBytes, "is %s, the log says %s", e, abortedAt(log.list, i))
+		}
+	}
+	if n := len(list); n < len(log.list) {
+		return missingEntry(n, log.list[n].ProducerID, log.list[n].Last)
+	}
+	return nil
+}
+
+// String is for people.
+func (a AbortedTxn) String() string {
+	return fmt.Sprintf("producer %d, offsets %d to %d, last stable offset %d", a.ProducerID, a.First, a.Last, a.LastStable)
+}
+
+func abortedAt(list []AbortedTxn, i int) string {
+	if i == len(list) {
+		return "that no more transactions were aborted"
+	}
+	return list[i].String()
+}
+
+func missingEntry(i int, producer record.ProducerID, marker record.Offset) error {
+	return badEntries{fmt.Errorf("damaged at position %d: the transaction of producer %d that was aborted at offset %d is missing", i*txnIndexEntryBytes, producer, marker)}
+}
+
+// verifyCompacted checks the index of a compacted log: every entry has its marker, and takes no record for aborted, nor leaves one out, that the log has.
+func (t *rebuiltTxns) verifyCompacted(list []AbortedTxn) error {
+	markers := t.markers
+	for i, e := range list {
+		for len(markers) > 0 && markers[0].at < e.Last {
+			if markers[0].data != noOffset {
+				return missingEntry(i, markers[0].producer, markers[0].at)
+			}
+			markers = markers[1:]
+		}
+		if len(markers) == 0 || markers[0].at != e.Last || markers[0].producer != e.ProducerID {
+			return wrongEntry(i, txnIndexEntryBytes, "is %s: the log has no such marker", e)
+		}
+		if m := markers[0]; e.First <= m.before || e.First >= e.Last || m.data != noOffset && e.First > m.data || e.LastStable > e.Last+1 {
+			return wrongEntry(i, txnIndexEntryBytes, "is %s: the log has records of it from offset %d on, and the marker in front at %d", e, m.data, m.before)
+		}
+		markers = markers[1:]
+	}
+	for _, m := range markers {
+		if m.data != noOffset {
+			return missingEntry(len(list), m.producer, m.at)
 		}
 	}
 	return nil
@@ -184,10 +259,11 @@ func verifyEpochs(fsys vfs.FS, name string) error {
 		return unreadable(err)
 	}
 	bases, err := segmentsIn(fsys, path.Dir(name))
-	for _, base := range bases {
+	for i, base := range bases {
 		segment := offsetName(base) + logSuffix
 		err := headersBeside(fsys, path.Join(path.Dir(name), segment), func(b record.Batch, _ int64) error {
-			if want := list.at(b.BaseOffset()); want != b.LeaderEpoch() {
+			want := list.at(b.BaseOffset())
+			if before := i == 0 && want < 0; !before && want != b.LeaderEpoch() { // what is in front of the log's start has none
 				return badEntries{fmt.Errorf("damaged: at offset %d it has leader epoch %d, the first batch of %s has %d", b.BaseOffset(), want, segment, b.LeaderEpoch())}
 			}
 			return errFound
