@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -41,6 +42,10 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 		}
 	}
 	abortTransactions(t, n.kafka, "txns", 3)
+	committed := kadm.Offsets{"dumped": {0: {Topic: "dumped", At: 42, LeaderEpoch: -1, Metadata: "by hand"}}}
+	if err := kadm.NewClient(cl).CommitAllOffsets(t.Context(), "readers", committed); err != nil {
+		t.Fatal(err)
+	}
 	if code, _ := n.terminate(); code != 0 {
 		t.Fatalf("exit %d", code)
 	}
@@ -67,14 +72,25 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 		t.Errorf("Kafka reads %d records, want %d", got, count)
 	}
 	says(t, out, "key: key-0 payload: 0 0", fmt.Sprintf("offset: %d ", count-1))
-	says(t, dump("*.index", "--index-sanity-check"), "passed sanity check")
-	dump("*.timeindex")
+	for _, pattern := range []string{"*.index", "*.timeindex"} {
+		says(t, dump(pattern, "--index-sanity-check"), "passed sanity check")
+		dump(pattern, "--verify-index-only")
+		dump(pattern)
+	}
 	says(t, dump("*.snapshot"), "producerId: ")
 	says(t, dumpOf("txns-0", "*.log", "--deep-iteration"), "endTxnMarker: ABORT coordinatorEpoch: 0")
 	if out := dumpOf("txns-0", "*.txnindex"); strings.Count(out, "lastStableOffset: ") != 3 {
 		t.Errorf("three aborted transactions, Kafka reads:\n%s", out)
 	}
 	says(t, dumpOf("txns-0", "*.snapshot"), "coordinatorEpoch: 0 currentTxnFirstOffset: OptionalLong.empty")
+	says(t, dumpOf("txns-0", "*.txnindex", "--index-sanity-check"), "lastStableOffset: ")
+
+	// What the coordinators wrote, by Kafka's decoders; ours tell the same.
+	says(t, dumpOf("__transaction_state-*", "*.log", "--transaction-log-decoder"), `"transactionalId":"dump"`, `"transactionStatus":5`)
+	says(t, dumpOf("__consumer_offsets-*", "*.log", "--offsets-decoder"), `"group":"readers","topic":"dumped","partition":0`, `"offset":42`, `"metadata":"by hand"`)
+	says(t, milldam(t, "log", "dump", "--records", "--dir", dir, "__transaction_state"), `{"transactionalId":"dump"}`, `"state":"CompleteAbort"`)
+	says(t, milldam(t, "log", "dump", "--records", "--dir", dir, "__consumer_offsets"), `{"group":"readers","topic":"dumped","partition":0}`, `"offset":42`, `"metadata":"by hand"`)
+	milldam(t, "log", "verify", dir)
 }
 
 // abortTransactions writes count transactions of a record each to a topic, and aborts them.
