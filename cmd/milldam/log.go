@@ -111,7 +111,10 @@ const maxInspected = 256 << 20
 
 // inspector reads the records of an internal topic; it is nil for files of others.
 func inspector(name string) func(key, value []byte) (coordinator.Inspected, error) {
-	switch topic := storage.TopicOf(name); topic {
+	if full, err := filepath.Abs(name); err == nil { // in its own folder a file's name says nothing of the topic
+		name = full
+	}
+	switch storage.TopicOf(name) {
 	case "__consumer_offsets":
 		return coordinator.InspectOffsetsRecord
 	case "__transaction_state":

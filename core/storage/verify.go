@@ -107,9 +107,9 @@ var advice = map[FileKind]string{
 	TimeIndexFile:   "nothing needs to be done: no entry is believed before its batch was looked at, and the index is built anew from the segment",
 	TxnIndexFile:    "stop the node and cut the file to a single byte: it is then built anew from the segments; do not remove it, since no file says that no transaction was aborted",
 	SnapshotFile:    "nothing needs to be done: the state of the producers is built anew from the segments when it is needed",
-	EpochsFile:      "stop the node and remove the file and " + checkpointFile + ": both are made anew from the segments",
-	TopicIDFile:     "restore the file from a backup: without it the folder is moved to quarantine at the next start",
-	CheckpointFile:  "nothing needs to be done: the next start reads all segments instead",
+	EpochsFile:      "stop the node and remove the file: epochs are then learnt from the batches that come, and clients that ask for older ones hear that they are not known",
+	TopicIDFile:     "nothing needs to be done while the checkpoint is whole: the next start writes the file anew from it; without one the folder is moved to quarantine, which deletes nothing",
+	CheckpointFile:  "nothing can be done: the next start reads all segments instead; records that were deleted from the middle of a partition's first segment may be there again",
 }
 
 func (r *FileReport) count(b record.Batch, end int64) {
