@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/milldam/milldam/core/record"
@@ -289,6 +290,26 @@ func TestTransactionsAcrossSegments(t *testing.T) {
 	check(open(t, fs.CrashClone(nil), known).Log(topicA, 0))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	allWhole(t, fs, "data")
+	names, err := fs.List("data/logs/a-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := 0
+	for _, name := range names {
+		if name = path.Join("data/logs/a-0", name); KindOf(name) != TxnIndexFile {
+			continue
+		}
+		alter(t, fs, name, func(b []byte) []byte { b[9] ^= 1; return b }) // it can be read, and names another producer
+		if r, err := VerifyFile(fs, name, nil); err != nil || !strings.Contains(r.Damage, "entry 0 is producer 6") {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		alter(t, fs, name, func(b []byte) []byte { return b[:1] }) // what verify advises
+		cut++
+	}
+	if cut < 3 {
+		t.Errorf("%d transaction indexes", cut)
 	}
 	check(open(t, fs, known).Log(topicA, 0))
 }
