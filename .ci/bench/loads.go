@@ -55,7 +55,8 @@ func (t *tools) loads(d time.Duration) []load {
 	list := []load{
 		produce("produce, 16 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
 		produce("produce, 16 KiB, 8 partitions", raw{partitions: 8, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
-		produce("produce, 64 KiB to each of 8 partitions", raw{partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5}, produceTargets(1, 0)...),
+		produce("produce, 64 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 64 << 10, conns: 2, depth: 5}, produceTargets(1, 8)...),
+		produce("produce, 64 KiB to each of 8 partitions", raw{partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5}, produceTargets(1, 8)...),
 		produce("produce, 1 KiB to 20 of 100 partitions", many(100), produceTargets(2, 30)...),
 		produce("produce, 1 KiB to 20 of 1,000 partitions", many(1000), produceTargets(3, 100)...),
 		produce("produce, 1 KiB, one in flight", raw{partitions: 1, per: 1, batchBytes: 1 << 10, conns: 1, depth: 1},

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -132,12 +133,33 @@ func (o peerOptions) report(idle, results []comparison, verdicts []verdict) erro
 		if err := verdictTable(os.Stdout, verdicts, true); err != nil {
 			return err
 		}
-		return peerTable(results, true)
+		if err := peerTable(results, true); err != nil {
+			return err
+		}
+		return failureTable(results, true)
 	}
 	if err := peerTable(idle, false); err != nil {
 		return err
 	}
+	if err := failureTable(results, false); err != nil {
+		return err
+	}
 	return verdictTable(os.Stdout, verdicts, false)
+}
+
+// failureTable says why a system has fewer rounds at a load than the others, where one has.
+func failureTable(list []comparison, markdown bool) error {
+	rows := [][]string{{"Load", "System", "Rounds", "Why no more"}}
+	for _, c := range list {
+		if c.Error != "" {
+			why, _, _ := strings.Cut(c.Error, "\n") // what a program printed follows, and is in the JSON
+			rows = append(rows, []string{c.Load, c.System, strconv.Itoa(len(c.Rounds)), why})
+		}
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	return printRows(os.Stdout, rows, markdown)
 }
 
 type peerOptions struct {
