@@ -81,6 +81,13 @@ func (d *diskGuard) appended(bytes int) {
 	d.look()
 }
 
+// hasRoom looks whether bytes more can be had without clients being refused for it; so they can where nobody can tell.
+func (d *diskGuard) hasRoom(bytes int64) bool {
+	d.look()
+	minFree := d.minFree.Load()
+	return minFree == 0 || d.level.Load() == diskRoomy && d.free.Load()-d.pending.Load()-bytes >= minFree
+}
+
 // look takes the disk's measure.
 func (d *diskGuard) look() {
 	d.io.Lock()

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -111,6 +112,87 @@ func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
 		t.Errorf("the reserve is not made again: %v", err)
 	}
 	must(s.Err())
+}
+
+// TestDiskIsLookedAtAsItFills has nobody look but the store itself, at batches that go to the write-ahead log and at those that go straight to their segments.
+func TestDiskIsLookedAtAsItFills(t *testing.T) {
+	for name, bytes := range map[string]int{"small batches": 100 << 10, "large batches": directBytes + 1} {
+		t.Run(name, func(t *testing.T) {
+			config := smallConfig()
+			config.SegmentBytes = 8 << 20
+			known, fs := topics{topicA: {"a", config}}, vfs.NewMem()
+			fs.SetCapacity(128 << 20)
+			opts := smallOptions(fs, known)
+			opts.MinFreeBytes = 40 << 20
+			s, _, err := Open(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			l, b := create(t, s, known, topicA, 0), plain(t, strings.Repeat("x", bytes))
+			for err == nil {
+				_, err = appendSync(l, append(record.Batch(nil), b...))
+			}
+			if _, free, _ := fs.Usage("data"); !errors.Is(err, ErrDiskFull) || int64(free) < opts.MinFreeBytes-2*lookEvery {
+				t.Errorf("with %d bytes free: %v", free, err)
+			}
+		})
+	}
+}
+
+// TestFullDiskIsLeftToOthers has the coordinators write more than a write-ahead log file on a full disk: no file is pre-written in what is left, those there are go round.
+func TestFullDiskIsLeftToOthers(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	fs.SetCapacity(4 << 20)
+	opts := smallOptions(fs, known)
+	opts.MinFreeBytes, opts.ReserveBytes, opts.WALFileBytes, opts.WALFiles = 1<<20, 128<<10, 512<<10, 4
+	s, _, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	l := create(t, s, known, topicA, 0)
+	if err := s.Maintain(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := fs.Create("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, free, err := fs.Usage("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.WriteAt(make([]byte, int64(free)-700<<10), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.LookAtDisk()
+	for i := range 1000 {
+		done := make(chan error, 1)
+		p := NewPending(func(err error) { done <- err })
+		_, err := l.Append(plain(t, fmt.Sprintf("%01000d", i)), 0, FromCoordinator, nil, p)
+		if err == nil {
+			p.Arm()
+			err = <-done
+		}
+		if errors.Is(err, ErrDiskFull) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("commit %d: %v", i, err)
+		}
+		if i%10 == 9 { // as the node does each second
+			if _, err := l.DeleteRecords(t.Context(), l.End()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Maintain(t.Context(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestNoSpaceLeft fills the disk behind the guard's back: the store latches offline, and opens anew with everything it acknowledged.

@@ -284,6 +284,7 @@ func (s *Store) flushDirect(round []queued) error {
 		} else if err != nil {
 			return err
 		}
+		s.disk.appended(len(e.batch))
 		if s.opts.Flush == FlushDurable {
 			if err := e.segment.sync(); err != nil {
 				return err
@@ -381,7 +382,7 @@ func (f *flusher) work() error {
 	for {
 		free, full, files := f.store.wal.state()
 		switch {
-		case free == 0 && files < f.store.opts.WALFiles: // before a checkpoint: fewer of them, each with more for a sync
+		case free == 0 && files < f.store.opts.WALFiles && f.store.disk.hasRoom(f.store.wal.fileBytes): // before a checkpoint: fewer of them, each with more for a sync
 			if err := f.store.wal.prepare(); err != nil {
 				return err
 			}
