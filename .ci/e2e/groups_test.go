@@ -125,7 +125,7 @@ func TestConsumerProtocol(t *testing.T) {
 // restartAtOnce kills the broker and starts it where it was.
 func restartAtOnce(n *node) {
 	n.t.Helper()
-	n.args[slices.Index(n.args, "--listen")+1] = n.kafka
+	n.keepPort()
 	n.kill()
 	n.start()
 }

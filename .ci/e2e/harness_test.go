@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -100,26 +101,54 @@ func startDev(t testing.TB, dir string, env []string, args ...string) *node {
 // startServer starts `milldam server` on free ports with broker configs "key=value", as startDev does.
 func startServer(t testing.TB, settings ...string) *node {
 	t.Helper()
-	return startBehind(t, "", settings...)
+	return serverConfig{kafka: settings}.start(t)
 }
 
-// startBehind is startServer for a node whose clients are told to come to advertised, such as the address of a proxy.
-func startBehind(t testing.TB, advertised string, settings ...string) *node {
+// serverConfig is what a server's configuration file says beside the free ports.
+type serverConfig struct {
+	dir        string // data folder; one of the test's when empty
+	advertised string // where clients are told to come, such as the address of a proxy
+	storage    string // the fields of the section
+	kafka      []string
+}
+
+func (c serverConfig) start(t testing.TB) *node {
 	t.Helper()
-	dir, config := t.TempDir(), filepath.Join(t.TempDir(), "milldam.yaml")
+	if c.dir == "" {
+		c.dir = t.TempDir()
+	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\", advertised: %q }\nkafka:\n", dir, advertised)
-	for _, s := range settings {
+	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\", advertised: %q }\nstorage: { %s }\nkafka:\n", c.dir, c.advertised, c.storage)
+	for _, s := range c.kafka {
 		key, value, _ := strings.Cut(s, "=")
 		fmt.Fprintf(&text, "  %s: %s\n", key, value)
 	}
+	config := filepath.Join(t.TempDir(), "milldam.yaml")
 	if err := os.WriteFile(config, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, dir: dir, args: []string{"server", "-c", config}}
+	n := &node{t: t, dir: c.dir, args: []string{"server", "-c", config}}
 	n.start()
 	t.Cleanup(n.kill)
 	return n
+}
+
+// keepPort makes a node listen, when it is started again, where it does now.
+func (n *node) keepPort() {
+	n.t.Helper()
+	if at := slices.Index(n.args, "--listen"); at >= 0 {
+		n.args[at+1] = n.kafka
+		return
+	}
+	config := n.args[slices.Index(n.args, "-c")+1]
+	text, err := os.ReadFile(config)
+	if err == nil {
+		kept := strings.Replace(string(text), `kafka: ["127.0.0.1:0"]`, fmt.Sprintf("kafka: [%q]", n.kafka), 1)
+		err = os.WriteFile(config, []byte(kept), 0o644)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 func (n *node) start() {

@@ -107,8 +107,8 @@ func killDemo(t *testing.T, random *rand.Rand) {
 	dir := t.TempDir()
 	n := startDev(t, dir, nil)
 	// A client keeps the address it knows, so the node comes back at the same one, and now with the demo.
-	at := slices.Index(n.args, "--listen") + 1
-	n.args = append(slices.Replace(n.args, at, at+1, n.kafka), "--demo")
+	n.keepPort()
+	n.args = append(n.args, "--demo")
 	p := startAckedProducer(t, n.kafka)
 	eventually(t, 10*time.Second, func() error {
 		if p.count() == 0 {

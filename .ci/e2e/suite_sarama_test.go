@@ -19,7 +19,7 @@ func TestSarama(t *testing.T) {
 	proxy := startToxiproxy(t)
 	advertised := proxy.create(t, "kafka1")
 	// As its docker-compose.yml has them.
-	n := startBehind(t, advertised, "group.initial.rebalance.delay.ms=0", "auto.create.topics.enable=false")
+	n := serverConfig{advertised: advertised, kafka: []string{"group.initial.rebalance.delay.ms=0", "auto.create.topics.enable=false"}}.start(t)
 	proxy.forward(t, "kafka1", n.kafka)
 	s.run(t, "sarama", functionalTests(t, s.dir), "TOXIPROXY_ADDR="+proxy.url, "KAFKA_VERSION=4.3.1")
 }

@@ -8,9 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -98,15 +96,7 @@ func TestTorture(t *testing.T) {
 func startTorture(t *testing.T) *node {
 	t.Helper()
 	n := startServer(t, tortureSettings...)
-	config := n.args[slices.Index(n.args, "-c")+1]
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept := strings.Replace(string(text), `kafka: ["127.0.0.1:0"]`, fmt.Sprintf("kafka: [%q]", n.kafka), 1)
-	if err := os.WriteFile(config, []byte(kept), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	n.keepPort()
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return

@@ -34,33 +34,35 @@ func TestIdempotentProducersOverBrokenConnections(t *testing.T) {
 			c := clientCalled(name)
 			c.available(t)
 			advertised := proxies.create(t, name)
-			n := startBehind(t, advertised, "auto.create.topics.enable=false")
+			n := serverConfig{advertised: advertised, kafka: []string{"auto.create.topics.enable=false"}}.start(t)
 			proxies.forward(t, name, n.kafka)
 			milldam(t, "topic", "create", "numbers", "-p", "6", "-b", n.kafka)
 			proxies.cutAfter(t, name, bytesOfAConnection)
 			run(t, 3*time.Minute, "", c.trickle(t, advertised, "numbers", count))
 			broken := proxies.connections(name)
 			proxies.heal(t)
-			var want, got [6][]string
-			for i := range count {
-				want[i%6] = append(want[i%6], fmt.Sprintf("%06d", i))
-			}
-			records, err := readAll(t.Context(), n.kafka, "numbers")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range records {
-				got[r.Partition] = append(got[r.Partition], string(r.Value))
-			}
-			for p := range want {
-				if !slices.Equal(got[p], want[p]) {
-					t.Errorf("partition %d has %d records, not the %d that were sent, once and in order", p, len(got[p]), len(want[p]))
-				}
-			}
+			checkTrickled(t, n.kafka, "numbers", count)
 			if t.Logf("%d connections", broken); broken < 3 {
 				t.Errorf("only %d connections were made", broken)
 			}
 		})
+	}
+}
+
+// checkTrickled asserts that the numbers which a client's trickle sends are in a topic, each once and in order.
+func checkTrickled(t testing.TB, broker, topic string, count int) {
+	t.Helper()
+	var want, got [6][]string
+	for i := range count {
+		want[i%6] = append(want[i%6], fmt.Sprintf("%06d", i))
+	}
+	for _, r := range readTopic(t, broker, topic) {
+		got[r.Partition] = append(got[r.Partition], string(r.Value))
+	}
+	for p := range want {
+		if !slices.Equal(got[p], want[p]) {
+			t.Errorf("%s-%d has %d records, not the %d that were sent, once and in order", topic, p, len(got[p]), len(want[p]))
+		}
 	}
 }
 

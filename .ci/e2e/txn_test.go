@@ -96,9 +96,6 @@ func committedRecords(t testing.TB, broker, topic string) []*kgo.Record {
 	return got
 }
 
-// keepPort makes a node listen, when it is started again, where it does now.
-func (n *node) keepPort() { n.args[slices.Index(n.args, "--listen")+1] = n.kafka }
-
 // checkCopied asserts that the values 0 to count-1 are in a topic, each once.
 func checkCopied(t testing.TB, got []string, count int) {
 	t.Helper()
