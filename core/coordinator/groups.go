@@ -90,6 +90,7 @@ type Groups struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	writes sync.WaitGroup // on their way to the logs; once mu.closed is set, what was written may add to it, and no request
 
 	mu struct {
 		sync.Mutex
@@ -240,8 +241,10 @@ func (g *Groups) append(s *shard, txn Txn, v *storage.Verification, list []entry
 	var base record.Offset // set before mu is released, so before anything is applied
 	last := &tail{}
 	inLog := false
+	g.writes.Add(1)
 	later := func(err error) {
 		g.later(func() {
+			defer g.writes.Done()
 			for i, e := range list {
 				if err == nil && e.isOffset {
 					s.applyOffset(e, base+record.Offset(i), txn.ID)
@@ -334,7 +337,7 @@ func (g *Groups) apply(list []func()) {
 	}
 }
 
-// Close answers parked requests with COORDINATOR_NOT_AVAILABLE and ends the goroutines. Idempotent.
+// Close answers parked requests with COORDINATOR_NOT_AVAILABLE, waits for what is on its way to the logs, which is answered too, and ends the goroutines. Idempotent.
 func (g *Groups) Close() error {
 	g.mu.Lock()
 	if !g.mu.closed {
@@ -350,6 +353,7 @@ func (g *Groups) Close() error {
 		}
 	}
 	g.mu.Unlock()
+	g.writes.Wait()
 	g.cancel()
 	g.wg.Wait()
 	return nil

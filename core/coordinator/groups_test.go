@@ -250,6 +250,16 @@ func (b *bench) heartbeat(c *subscriber) wire.Code {
 // commit commits an offset of t-0 and waits.
 func (b *bench) commit(c *subscriber, at int64) wire.Code {
 	b.t.Helper()
+	var a answer[kmsg.OffsetCommitResponse]
+	b.CommitOffsets(commitRequest(c, at), a.take)
+	pass(time.Second)
+	if a.count() != 1 {
+		b.t.Fatalf("a commit was answered %d times", a.count())
+	}
+	return wire.Code(a.get().Topics[0].Partitions[0].ErrorCode)
+}
+
+func commitRequest(c *subscriber, at int64) *kmsg.OffsetCommitRequest {
 	r := kmsg.NewPtrOffsetCommitRequest()
 	r.Group, r.MemberID, r.InstanceID, r.Generation = theGroup, c.id, c.instance, c.generation
 	topic := kmsg.NewOffsetCommitRequestTopic()
@@ -258,13 +268,7 @@ func (b *bench) commit(c *subscriber, at int64) wire.Code {
 	p.Offset, p.Metadata = at, kmsg.StringPtr(fmt.Sprintf("at %d", at))
 	topic.Partitions = append(topic.Partitions, p)
 	r.Topics = append(r.Topics, topic)
-	var a answer[kmsg.OffsetCommitResponse]
-	b.CommitOffsets(r, a.take)
-	pass(time.Second)
-	if a.count() != 1 {
-		b.t.Fatalf("a commit was answered %d times", a.count())
-	}
-	return wire.Code(a.get().Topics[0].Partitions[0].ErrorCode)
+	return r
 }
 
 func (b *bench) leave(c *subscriber) wire.Code {
@@ -593,6 +597,32 @@ func TestFailedWriteAnswersEveryMember(t *testing.T) {
 		}
 		if code := b.heartbeat(c); code != wire.RebalanceInProgress {
 			t.Errorf("after the failure: %d", code)
+		}
+	})
+}
+
+// TestCloseAnswersWhatIsOnItsWay closes the coordinator while a commit and the marker of a transaction are on their way to the log.
+func TestCloseAnswersWhatIsOnItsWay(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		c := &subscriber{}
+		b.stable(c)
+		var a answer[kmsg.OffsetCommitResponse]
+		b.CommitOffsets(commitRequest(c, 1), a.take)
+		marked := make(chan error, 1)
+		b.WriteMarker(0, record.Marker{ProducerID: 7, Commit: true}, 1, func(err error) { marked <- err })
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if a.count() != 1 || a.get().Topics[0].Partitions[0].ErrorCode != 0 {
+			t.Errorf("a commit was answered %d times: %+v", a.count(), a.get())
+		}
+		select {
+		case err := <-marked:
+			if err != nil {
+				t.Errorf("the marker: %v", err)
+			}
+		default:
+			t.Error("nobody is told of the marker")
 		}
 	})
 }

@@ -105,7 +105,16 @@ func (g *Groups) WriteMarker(partition int32, m record.Marker, transactionVersio
 	}
 	g.mu.Lock()
 	if err = errClosed; !g.mu.closed && !s.broken {
-		err = s.log.AppendMarker(m, transactionVersion, func(err error) { g.later(func() { g.markerWritten(s, m, err, done) }) })
+		g.writes.Add(1)
+		err = s.log.AppendMarker(m, transactionVersion, func(err error) {
+			g.later(func() {
+				defer g.writes.Done()
+				g.markerWritten(s, m, err, done)
+			})
+		})
+		if err != nil {
+			g.writes.Done()
+		}
 	}
 	g.mu.Unlock()
 	if err != nil {
