@@ -74,6 +74,14 @@ func groupError(group string, err error) error {
 	return fmt.Errorf("group %s: %w", group, err)
 }
 
+// stopped is the error of a node that could not be stopped as it should: it counts, although the stop was asked for.
+func stopped(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &coded{exitFailed, fmt.Errorf("stop: %w", err)}
+}
+
 // outcome is the error of a command that did something to each of several things.
 func outcome(done int, failed error) error {
 	if done > 0 && failed != nil {
@@ -210,6 +218,8 @@ func (a *app) clusterOptions() (client.Options, error) {
 			o.Brokers = []string{e.Kafka}
 			return o, nil
 		}
+	} else if a.dir != node.DefaultDir {
+		return o, codedf(exitUnreachable, "no node runs with the data folder %s: start one, or name a broker with -b HOST:PORT", a.dir)
 	}
 	o.Brokers = []string{node.DefaultKafka}
 	return o, nil

@@ -134,8 +134,8 @@ func TestCommandsAgainstACluster(t *testing.T) {
 	}
 }
 
-// TestSendEndsWhenItIsInterrupted gives it an input that never comes, as a terminal where nobody types.
-func TestSendEndsWhenItIsInterrupted(t *testing.T) {
+// TestWhoIsInterruptedSaysSo interrupts send at an input that never comes, as a terminal where nobody types, and tail at the end of a topic.
+func TestWhoIsInterruptedSaysSo(t *testing.T) {
 	n, err := node.Start(t.Context(), node.Options{FS: vfs.NewMem(), Kafka: "127.0.0.1:0", HTTP: node.None})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,42 @@ func TestSendEndsWhenItIsInterrupted(t *testing.T) {
 	}()
 	var o, e bytes.Buffer
 	if code := run(ctx, []string{"send", "t", "-b", n.Endpoints().Kafka}, streams{in: never, out: &o, err: &e}); code != exitInterrupted {
-		t.Errorf("exit %d, want %d: %s", code, exitInterrupted, e.String())
+		t.Errorf("send: exit %d, want %d: %s", code, exitInterrupted, e.String())
+	}
+	if code := run(t.Context(), []string{"send", "t", "-b", n.Endpoints().Kafka}, streams{in: strings.NewReader("two\n"), out: &o, err: &e}); code != exitOK {
+		t.Fatalf("send: exit %d: %s", code, e.String())
+	}
+	for _, group := range [][]string{nil, {"-g", "readers"}} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		printed := writerFunc(func(p []byte) (int, error) { interrupt(); return len(p), nil })
+		e.Reset()
+		args := append([]string{"tail", "t", "--from", "start", "-b", n.Endpoints().Kafka}, group...)
+		if code := run(ctx, args, streams{in: strings.NewReader(""), out: printed, err: &e}); code != exitInterrupted || e.String() != "milldam: interrupted\n" {
+			t.Errorf("%q: exit %d, want %d: %s", args, code, exitInterrupted, e.String())
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestAFolderWithoutANodeIsNoOtherCluster asks for the cluster of a folder where no node runs: what listens on the default port is another one.
+func TestAFolderWithoutANodeIsNoOtherCluster(t *testing.T) {
+	dir := t.TempDir()
+	n, err := node.Start(t.Context(), node.Options{Dir: dir, Kafka: "127.0.0.1:0", HTTP: node.None})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	for _, want := range []int{exitOK, exitUnreachable} {
+		var o, e bytes.Buffer
+		if code := run(t.Context(), []string{"topic", "list", "--dir", dir}, streams{in: strings.NewReader(""), out: &o, err: &e}); code != want || want != exitOK && !strings.Contains(e.String(), dir) {
+			t.Errorf("exit %d, want %d: %s", code, want, e.String())
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -85,14 +85,14 @@ func (a *app) dev(cmd *cobra.Command, f devFlags) (err error) {
 	}
 	defer func() {
 		a.say("stopping")
-		err = errors.Join(err, n.Close())
+		err = errors.Join(err, stopped(n.Close()))
 	}()
 	var d *demo
 	if f.demo {
 		if d, err = a.newDemo(o.FS, f.memory); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, n.Close(), d.close()) }()
+		defer func() { err = errors.Join(err, stopped(n.Close()), d.close()) }()
 		specs = append(specs, d.specs...)
 	}
 	manager, err := n.RunPipelines(specs)

@@ -34,7 +34,7 @@ func (a *app) serverCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, n.Close()) }()
+		defer func() { err = errors.Join(err, stopped(n.Close())) }()
 		if _, err := n.RunPipelines(specs); err != nil {
 			return err
 		}

@@ -55,7 +55,10 @@ func (f tailFlags) listEnds(ctx context.Context, admin *kadm.Client, topic strin
 func (a *app) tailCommand() *cobra.Command {
 	var f tailFlags
 	c := &cobra.Command{Use: "tail TOPIC", Short: "Print a topic's records", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
-		return a.tail(cmd.Context(), args[0], f)
+		if err := a.tail(cmd.Context(), args[0], f); err != nil {
+			return err
+		}
+		return cmd.Context().Err() // it was told to stop, and had not come to its own end
 	}}
 	c.Flags().StringVar(&f.from, "from", "end", "start, end, -N (the last N of each partition), an offset, @-1h or @2026-11-24T10:00:00Z; with -g, where a group without offsets begins")
 	c.Flags().IntVarP(&f.count, "count", "n", 0, "stop after this many records")

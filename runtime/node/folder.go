@@ -98,3 +98,11 @@ func writeEndpoints(fsys vfs.FS, dir string, e Endpoints) error {
 	}
 	return vfs.WriteFileAtomic(fsys, path.Join(dir, EndpointsFile), append(data, '\n'))
 }
+
+// removeEndpoints is what a stop does: nobody is to look for a process that has ended. A folder that somebody removed has none.
+func removeEndpoints(fsys vfs.FS, dir string) error {
+	if err := fsys.Remove(path.Join(dir, EndpointsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

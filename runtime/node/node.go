@@ -46,6 +46,7 @@ type Node struct {
 	maintaining sync.Mutex // the right to maintain the logs
 
 	ready    atomic.Bool
+	served   bool // the endpoints are written
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 	stopping sync.Once
@@ -100,6 +101,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := writeEndpoints(o.FS, o.Dir, n.Endpoints()); err != nil {
 		return fmt.Errorf("write %s: %w", EndpointsFile, err)
 	}
+	n.served = true
 	n.ready.Store(true)
 	n.logStart(time.Since(began))
 	return nil
@@ -283,6 +285,9 @@ func (n *Node) stop() error {
 		err = errors.Join(err, n.kafka.Close())
 	}
 	n.wg.Wait()
+	if n.served {
+		err = errors.Join(err, removeEndpoints(n.opts.FS, n.opts.Dir))
+	}
 	if n.http != nil {
 		err = errors.Join(err, n.http.Close(ctx))
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -216,6 +217,9 @@ func TestHealthAndEndpoints(t *testing.T) {
 	must(t, n.Close())
 	if _, err := http.Get(e.HTTP + "/readyz"); err == nil {
 		t.Error("it answers after it was closed")
+	}
+	if _, err := os.Stat(filepath.Join(dir, EndpointsFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its addresses are there after it was closed: %v", err)
 	}
 }
 
