@@ -77,8 +77,8 @@ func index(w http.ResponseWriter, version string) {
 // Close ends the server after the requests in flight, at the latest when ctx ends.
 func (s *Server) Close(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
+	if err != nil && errors.Is(err, ctx.Err()) {
+		err = s.http.Close() // what is in flight is cut off
 	}
 	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
