@@ -209,8 +209,15 @@ func writeZeros(f vfs.File, size int64) error {
 }
 
 // LookAtDisk looks how full the disk is, which decides whether appends are refused. The store looks by itself after some bytes; the owner calls it every
-// second or so, for what others write to the disk.
-func (s *Store) LookAtDisk() { s.disk.look() }
+// second or so, for what others do to the disk. When they have taken the folder away, the store goes offline: what it wrote to files without a name would be gone with
+// the process.
+func (s *Store) LookAtDisk() {
+	wal := path.Join(s.opts.Dir, walDir)
+	if there, err := vfs.Exists(s.opts.FS, wal); err == nil && !there {
+		s.fail(fmt.Errorf("%s is gone: somebody removed or moved the data folder", wal))
+	}
+	s.disk.look()
+}
 
 // DiskFull tells whether clients' appends are refused.
 func (s *Store) DiskFull() bool { return s.disk.level.Load() != diskRoomy }

@@ -195,6 +195,28 @@ func TestFullDiskIsLeftToOthers(t *testing.T) {
 	}
 }
 
+func TestFolderThatIsTakenAwayTakesTheStoreOffline(t *testing.T) {
+	known, fs := twoTopics(), vfs.NewMem()
+	s, _, err := Open(t.Context(), smallOptions(fs, known))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	l := create(t, s, known, topicA, 0)
+	mustAppend(t, l, plain(t, "v"))
+	s.LookAtDisk()
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("data"); err != nil {
+		t.Fatal(err)
+	}
+	s.LookAtDisk()
+	if _, err := appendSync(l, plain(t, "v")); !errors.Is(err, ErrOffline) || !strings.Contains(err.Error(), "data/wal is gone") {
+		t.Errorf("without its folder: %v", err)
+	}
+}
+
 // TestNoSpaceLeft fills the disk behind the guard's back: the store latches offline, and opens anew with everything it acknowledged.
 func TestNoSpaceLeft(t *testing.T) {
 	known, fs := twoTopics(), vfs.NewMem()
