@@ -26,7 +26,7 @@ type Options struct {
 	Logger *slog.Logger
 
 	RequestBytes   int64          // memory of all requests in flight, and as much of all that wait for records; default DefaultRequestBytes
-	MaxConnections int            // default 20,000; Kafka's max.connections can lower it
+	MaxConnections int            // default DefaultMaxConnections; Kafka's max.connections can lower it
 	MaxInFlight    int            // requests of one connection; default 64
 	IdleTimeout    time.Duration  // default that of Kafka's connections.max.idle.ms
 	FetchSessions  int            // default that of Kafka's max.incremental.fetch.session.cache.slots
@@ -37,6 +37,9 @@ type Options struct {
 	// Advertised is host:port that clients are told to come to; empty: each is told the address it dialled, which is right but behind a translation of addresses.
 	Advertised string
 }
+
+// DefaultMaxConnections is how many connections there may be where nothing says less.
+const DefaultMaxConnections = 20_000
 
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
@@ -49,7 +52,7 @@ func (o Options) withDefaults() Options {
 		o.RequestBytes = DefaultRequestBytes
 	}
 	if o.MaxConnections <= 0 {
-		o.MaxConnections = 20_000
+		o.MaxConnections = DefaultMaxConnections
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 64

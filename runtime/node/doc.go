@@ -12,6 +12,7 @@
 //
 // Without anything said a node listens on the loopback. Any other address needs Insecure, since there is no authentication yet.
 //
-// Files: options.go; node.go start, stop and the loop that maintains; folder.go the data folder; listen.go addresses; file.go the configuration file; pipeline_metrics.go and
+// Files: options.go; node.go start, stop and the loop that maintains; folder.go the data folder; listen.go addresses; file.go the configuration file; guard.go the disk;
+// descriptors.go open files; pipeline_metrics.go and
 // storage_metrics.go how pipelines and logs fare, for Prometheus.
 package node

@@ -118,8 +118,9 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.controller.RegisterBroker(ctx, meta.Broker{ID: o.NodeID}); err != nil {
 		return fmt.Errorf("register this broker: %w", err)
 	}
+	d := divideDescriptors()
 	n.replicas, n.recovery, err = replica.Open(ctx, replica.Options{NodeID: o.NodeID, Controller: n.controller, Logger: o.Logger,
-		Storage: storage.Options{FS: o.FS, Dir: o.Dir, Flush: o.Flush, Logger: o.Logger, MinFreeBytes: o.MinFreeBytes, ReserveBytes: o.ReserveBytes}})
+		Storage: storage.Options{FS: o.FS, Dir: o.Dir, Flush: o.Flush, Logger: o.Logger, OpenFiles: d.files, MinFreeBytes: o.MinFreeBytes, ReserveBytes: o.ReserveBytes}})
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.coordinators.Load(ctx, image); err != nil {
 		return err
 	}
-	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, LogLevel: o.LogLevel, DataDir: o.Dir, Advertised: o.Advertised})
+	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, LogLevel: o.LogLevel, DataDir: o.Dir, Advertised: o.Advertised, MaxConnections: d.connections})
 	return nil
 }
 
