@@ -74,9 +74,11 @@ type node struct {
 	in   string // working folder; this one when empty
 	args []string
 	env  []string
-	cmd  *exec.Cmd
-	log  *logBuffer
-	done chan error
+	// program runs instead of milldam, with args; empty for none.
+	program string
+	cmd     *exec.Cmd
+	log     *logBuffer
+	done    chan error
 
 	kafka, http string // host:port and URL, from endpoints.json
 }
@@ -118,7 +120,10 @@ func (c serverConfig) start(t testing.TB) *node {
 		c.dir = t.TempDir()
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\", advertised: %q }\nstorage: { %s }\nkafka:\n", c.dir, c.advertised, c.storage)
+	fmt.Fprintf(&text, "node: { data_dir: %q }\nlisteners: { kafka: [\"127.0.0.1:0\"], console: \"127.0.0.1:0\", advertised: %q }\nstorage: { %s }\n", c.dir, c.advertised, c.storage)
+	if len(c.kafka) > 0 {
+		text.WriteString("kafka:\n")
+	}
 	for _, s := range c.kafka {
 		key, value, _ := strings.Cut(s, "=")
 		fmt.Fprintf(&text, "  %s: %s\n", key, value)
@@ -165,7 +170,11 @@ func (n *node) launch() {
 		n.t.Fatal(err)
 	}
 	n.log = &logBuffer{}
-	n.cmd = exec.Command(milldamPath(n.t), n.args...)
+	program := n.program
+	if program == "" {
+		program = milldamPath(n.t)
+	}
+	n.cmd = exec.Command(program, n.args...)
 	n.cmd.Dir, n.cmd.Env = n.in, append(os.Environ(), n.env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	if err := n.cmd.Start(); err != nil {

@@ -50,13 +50,7 @@ func TestTorture(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 	writers := startWriters(ctx, &running, n.kafka)
-	for i := range 2 {
-		running.Go(func() {
-			for life := uint64(i) << 32; ctx.Err() == nil; life++ { // who cannot go on is started again, as an application is
-				_ = copier(ctx, n.kafka, "acked", "copied", fmt.Sprintf("copier-%d", i), seed+life)
-			}
-		})
-	}
+	startCopiers(ctx, &running, n.kafka, seed)
 	groups := []*readingGroup{startGroup(ctx, t, &running, n.kafka, "classic"), startGroup(ctx, t, &running, n.kafka, "consumer")}
 	for cycle := range cycles {
 		pause(t, time.Duration(100+random.IntN(800))*time.Millisecond)
@@ -109,6 +103,17 @@ func startTorture(t *testing.T) *node {
 		t.Logf("the data is kept in %s (%v): look at it with milldam log verify", dir, err)
 	})
 	return n
+}
+
+// startCopiers starts what copies topic acked to copied, each record once.
+func startCopiers(ctx context.Context, running *sync.WaitGroup, broker string, seed uint64) {
+	for i := range 2 {
+		running.Go(func() {
+			for life := uint64(i) << 32; ctx.Err() == nil; life++ { // who cannot go on is started again, as an application is
+				_ = copier(ctx, broker, "acked", "copied", fmt.Sprintf("copier-%d", i), seed+life)
+			}
+		})
+	}
 }
 
 func writersCount(writers []*txnWriter) (begun int64) {
