@@ -24,6 +24,10 @@ type txnCrash struct {
 	t    *testing.T
 	rng  *rand.Rand
 	next int // value, and producer id
+	// markers is how many may be on their way at a time; 0 is the default.
+	markers int
+	// atMarker, when it is not nil, is called before each marker, and when it is in the log.
+	atMarker func()
 
 	acked   map[string]bool // by value: the commit was acknowledged, or the abort
 	unknown map[string]bool // no answer came to the end
@@ -34,23 +38,42 @@ type txnCrash struct {
 	txns  *Transactions
 }
 
+func newTxnCrash(t *testing.T, rng *rand.Rand) *txnCrash {
+	return &txnCrash{t: t, rng: rng, acked: map[string]bool{}, unknown: map[string]bool{}, sent: map[string]int{}}
+}
+
 const (
-	crashTxnIDs   = 3
-	crashTxnData  = 3 // partitions
-	txnsPerLife   = 12
-	crashDataName = "data"
+	crashTxnIDs    = 3
+	crashTxnData   = 3 // partitions
+	txnsPerLife    = 12
+	crashDataName  = "data"
+	crashTxnStates = 2 // partitions of the transactions' own topic
+	crashStateName = "__transaction_state"
 )
 
 var crashDataID, crashStateID = record.TopicID{7}, record.TopicID{8}
 
 // open opens the logs and a coordinator on them.
 func (h *txnCrash) open(fs vfs.FS) error {
+	if err := h.openLogs(fs); err != nil {
+		return err
+	}
+	h.openTransactions()
+	return nil
+}
+
+func crashStateConfig() storage.LogConfig {
+	c := storage.DefaultLogConfig()
+	c.SegmentBytes, c.Retention = 4<<10, -1
+	c.CleanupDelete, c.CleanupCompact, c.MinCleanableRatio = false, true, 0
+	return c
+}
+
+func (h *txnCrash) openLogs(fs vfs.FS) error {
 	data := storage.DefaultLogConfig()
 	data.SegmentBytes, data.Retention = 4<<10, -1
-	state := data
-	state.CleanupDelete, state.CleanupCompact, state.MinCleanableRatio = false, true, 0
-	configs := map[record.TopicID]storage.LogConfig{crashDataID: data, crashStateID: state}
-	names := map[record.TopicID]string{crashDataID: crashDataName, crashStateID: "__transaction_state"}
+	configs := map[record.TopicID]storage.LogConfig{crashDataID: data, crashStateID: crashStateConfig()}
+	names := map[record.TopicID]string{crashDataID: crashDataName, crashStateID: crashStateName}
 	var err error
 	h.store, _, err = storage.Open(h.t.Context(), storage.Options{FS: fs, Dir: "data", TailBytes: 32 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3, ReserveBytes: -1,
 		Topic: func(of record.TopicID) (string, storage.LogConfig, bool) {
@@ -68,14 +91,17 @@ func (h *txnCrash) open(fs vfs.FS) error {
 		}
 		h.data = append(h.data, l)
 	}
-	h.txns = NewTransactions(TxnOptions{Partitions: 2, WriteMarker: h.writeMarker, RetryPause: time.Millisecond,
+	return nil
+}
+
+func (h *txnCrash) openTransactions() {
+	h.txns = NewTransactions(TxnOptions{Partitions: crashTxnStates, WriteMarker: h.writeMarker, RetryPause: time.Millisecond, MaxMarkers: h.markers,
 		ProducerID: func(context.Context) (record.ProducerID, error) { h.next++; return record.ProducerID(h.next), nil },
 		Log: func(_ context.Context, p int32) (TxnLog, error) {
-			l, err := h.store.Create(crashStateID, names[crashStateID], p, state)
+			l, err := h.store.Create(crashStateID, crashStateName, p, crashStateConfig())
 			return storedTxnLog{storedLog{l}}, err
 		}})
 	h.txns.Load(h.t.Context())
-	return nil
 }
 
 func (h *txnCrash) close() error {
@@ -85,6 +111,10 @@ func (h *txnCrash) close() error {
 }
 
 func (h *txnCrash) writeMarker(p TopicPartition, m record.Marker, version int16, done func(error)) {
+	if at, after := h.atMarker, done; at != nil {
+		at()
+		done = func(err error) { at(); after(err) }
+	}
 	pending := storage.NewPending(done)
 	if _, err := h.data[p.Partition].AppendMarker(m, int8(version), 0, pending); err != nil {
 		if errors.Is(err, storage.ErrProducerFenced) {
@@ -130,11 +160,10 @@ func (h *txnCrash) workload(count int) error {
 		version := int16(h.rng.IntN(2)) * txnVersion2
 		p, ok := producers[id]
 		if !ok || h.rng.IntN(4) == 0 {
-			code, next := h.settled(func(reply func(wire.Code, Txn)) { h.txns.InitProducerID(Txn{id, noProducerID, noEpoch}, 60_000, reply) })
-			if code != wire.None {
-				return fmt.Errorf("%w: InitProducerID: %d", errTxnCut, code)
+			var err error
+			if p, err = h.init(id); err != nil {
+				return err
 			}
-			p = next
 		}
 		next, err := h.transaction(p, version)
 		if err != nil {
@@ -149,9 +178,21 @@ func (h *txnCrash) workload(count int) error {
 
 // transaction writes a value to some partitions, and ends it, or leaves it open.
 func (h *txnCrash) transaction(p Txn, version int16) (next Txn, err error) {
+	value, err := h.write(p, version, h.rng.Perm(crashTxnData)[:1+h.rng.IntN(crashTxnData)])
+	if err != nil {
+		return p, err
+	}
+	dice := h.rng.IntN(10)
+	if dice == 0 { // the producer dies here
+		return p, nil
+	}
+	return h.end(p, version, value, dice < 7)
+}
+
+// write writes a value to some partitions in a transaction.
+func (h *txnCrash) write(p Txn, version int16, partitions []int) (value string, err error) {
 	h.next++
-	value := fmt.Sprintf("v%d", h.next)
-	partitions := h.rng.Perm(crashTxnData)[:1+h.rng.IntN(crashTxnData)]
+	value = fmt.Sprintf("v%d", h.next)
 	h.sent[value] = 0
 	h.unknown[value] = true
 	for _, part := range partitions {
@@ -160,18 +201,18 @@ func (h *txnCrash) transaction(p Txn, version int16) (next Txn, err error) {
 			h.txns.AddPartitions(p, list, version, func(code wire.Code) { reply(code, p) })
 		})
 		if code != wire.None {
-			return p, fmt.Errorf("%w: AddPartitions: %d", errTxnCut, code)
+			return "", fmt.Errorf("%w: AddPartitions: %d", errTxnCut, code)
 		}
 		if err := h.append(h.data[part], p, value); err != nil {
-			return p, err
+			return "", err
 		}
 		h.sent[value]++
 	}
-	dice := h.rng.IntN(10)
-	if dice == 0 { // the producer dies here
-		return p, nil
-	}
-	commit := dice < 7
+	return value, nil
+}
+
+// end ends the transaction of a value.
+func (h *txnCrash) end(p Txn, version int16, value string, commit bool) (next Txn, err error) {
 	code, next := call(func(reply func(wire.Code, Txn)) { h.txns.End(p, commit, version, reply) })
 	if code != wire.None {
 		return p, fmt.Errorf("%w: EndTxn: %d", errTxnCut, code)
@@ -179,6 +220,15 @@ func (h *txnCrash) transaction(p Txn, version int16) (next Txn, err error) {
 	delete(h.unknown, value)
 	h.acked[value] = commit
 	return next, nil
+}
+
+// init gives a producer its id, which waits for what an earlier one left to be complete.
+func (h *txnCrash) init(id string) (Txn, error) {
+	code, p := h.settled(func(reply func(wire.Code, Txn)) { h.txns.InitProducerID(Txn{id, noProducerID, noEpoch}, 60_000, reply) })
+	if code != wire.None {
+		return p, fmt.Errorf("%w: InitProducerID: %d", errTxnCut, code)
+	}
+	return p, nil
 }
 
 func (h *txnCrash) append(l *storage.Log, p Txn, value string) error {
@@ -233,9 +283,8 @@ func (h *txnCrash) committed(l *storage.Log) (map[string]bool, error) {
 func (h *txnCrash) check() error {
 	for i := range crashTxnIDs {
 		id := fmt.Sprintf("txn-%d", i)
-		code, _ := h.settled(func(reply func(wire.Code, Txn)) { h.txns.InitProducerID(Txn{id, noProducerID, noEpoch}, 60_000, reply) })
-		if code != wire.None {
-			return fmt.Errorf("%w: InitProducerID: %d", errTxnCut, code)
+		if _, err := h.init(id); err != nil {
+			return err
 		}
 	}
 	times := map[string]int{}
@@ -282,7 +331,7 @@ func (h *txnCrash) life(fs vfs.FS) (err error) {
 // txnCrashOnce runs lives of which the first is cut at operation n, and returns true when that ended before.
 func txnCrashOnce(t *testing.T, n int) (finished bool) {
 	mem, rng := vfs.NewMem(), rand.New(rand.NewPCG(uint64(n), 8))
-	h := &txnCrash{t: t, rng: rng, acked: map[string]bool{}, unknown: map[string]bool{}, sent: map[string]int{}}
+	h := newTxnCrash(t, rng)
 	for life := range 4 {
 		cut := n
 		if life > 0 {
