@@ -35,11 +35,14 @@ type checkpointLog struct {
 	producers producers    // of the batches below recovered
 	aborted   []AbortedTxn // whose markers are in that segment, below recovered
 	cleaned   record.Offset
+	youngest  timeEntry // record of that segment below recovered, with dated
+	dated     bool      // checkpoints before version 3 do not say it
+	landmarks []landmark
 }
 
 const (
 	checkpointMagic   = "milldamC"
-	checkpointVersion = 2
+	checkpointVersion = 3 // 2, without youngest and landmarks, is read too
 )
 
 var errCheckpoint = errors.New("damaged checkpoint")
@@ -57,18 +60,26 @@ func (c *checkpoint) encode() []byte {
 		for _, v := range []int64{int64(l.start), int64(l.recovered), int64(l.segment), l.position, l.first, int64(l.cleaned)} {
 			out = be.AppendUint64(out, uint64(v))
 		}
-		flag := byte(0)
-		if l.hasFirst {
-			flag = 1
-		}
-		out = be.AppendUint32(append(out, flag), uint32(len(l.producers.known)))
+		out = be.AppendUint32(append(out, flag(l.hasFirst)), uint32(len(l.producers.known)))
 		for id, p := range l.producers.known {
 			out = appendProducer(out, id, p)
 		}
 		out = be.AppendUint32(out, uint32(len(l.aborted)))
 		out = append(out, encodeTxnIndex(l.aborted)...)
+		out = l.youngest.append(append(out, flag(l.dated)))
+		out = append(out, byte(len(l.landmarks)))
+		for _, m := range l.landmarks {
+			out = m.youngest.append(m.offsetEntry.append(out))
+		}
 	}
 	return be.AppendUint32(out, crc32.Checksum(out, castagnoli))
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func appendProducer(out []byte, id record.ProducerID, p *producer) []byte {
@@ -126,8 +137,9 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		return nil, errCheckpoint
 	}
 	f := fields{data: body[len(checkpointMagic):]}
-	if v := f.u8(); v != checkpointVersion {
-		return nil, fmt.Errorf("%w: version %d, this is a milldam that knows %d", errCheckpoint, v, checkpointVersion)
+	version := f.u8()
+	if version != checkpointVersion && version != checkpointVersion-1 {
+		return nil, fmt.Errorf("%w: version %d, this is a milldam that knows %d", errCheckpoint, version, checkpointVersion)
 	}
 	c := &checkpoint{walFrom: f.u64()}
 	count := int(f.u32())
@@ -142,6 +154,9 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		l.position, l.first, l.cleaned, l.hasFirst = f.i64(), f.i64(), record.Offset(f.i64()), f.u8() == 1
 		l.producers = f.producers()
 		l.aborted = f.aborted(l.segment, l.recovered)
+		if version == checkpointVersion {
+			f.landmarks(&l)
+		}
 		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 || l.cleaned < 0 {
 			return nil, errCheckpoint
 		}
@@ -189,6 +204,27 @@ func (f *fields) aborted(base, end record.Offset) []AbortedTxn {
 	return list
 }
 
+// landmarks reads what helps to find records in the active segment. What cannot be is as bad as a wrong checksum: records would be passed over.
+func (f *fields) landmarks(l *checkpointLog) {
+	l.dated = f.u8() == 1
+	l.youngest = timeEntry{f.i64(), f.u32()}
+	end := int64(l.recovered - l.segment)
+	if l.dated && (!l.youngest.before(end) || l.youngest.timestamp < record.NoTimestamp) {
+		f.bad = true
+	}
+	front := landmark{youngest: timeEntry{timestamp: record.NoTimestamp}}
+	for i := range f.u8() {
+		m := landmark{offsetEntry{f.u32(), f.u32()}, timeEntry{f.i64(), f.u32()}}
+		rises := m.position > front.position && (m.relative > front.relative || i == 0) && m.youngest.timestamp >= front.youngest.timestamp
+		if !rises || !l.dated || int64(m.position) >= l.position || int64(m.relative) >= end || !m.youngest.before(int64(m.relative)) || m.youngest.timestamp > l.youngest.timestamp {
+			f.bad = true
+			return
+		}
+		l.landmarks = append(l.landmarks, m)
+		front = m
+	}
+}
+
 // row is the log's state for a checkpoint: what is in segments now. The batches beyond are in the write-ahead log, and so are the producers' of them.
 func (l *Log) row() checkpointLog {
 	l.mu.Lock()
@@ -205,6 +241,7 @@ func (l *Log) row() checkpointLog {
 	row.segment, row.position, row.first, row.hasFirst = seg.base, seg.written, seg.first, seg.hasFirst
 	n, _ := slices.BinarySearchFunc(seg.aborted, l.mu.written, func(a AbortedTxn, end record.Offset) int { return int(a.Last - end) })
 	row.aborted = slices.Clip(seg.aborted[:n])
+	row.youngest, row.dated, row.landmarks = seg.youngest, seg.dated, seg.landmarksLocked()
 	return row
 }
 
@@ -256,7 +293,12 @@ func (s *Store) writeCheckpoint(walFrom uint64) error {
 	if err := syncSegments(s.flusher.takeDirty()); err != nil {
 		return err
 	}
-	if err := vfs.WriteFileAtomic(s.opts.FS, path.Join(s.opts.Dir, checkpointFile), c.encode()); err != nil {
+	data := c.encode()
+	if invariant.On {
+		_, err := decodeCheckpoint(data)
+		invariant.Check(err == nil, "a checkpoint that nobody can read: %v, %+v", err, c.logs)
+	}
+	if err := vfs.WriteFileAtomic(s.opts.FS, path.Join(s.opts.Dir, checkpointFile), data); err != nil {
 		return fmt.Errorf("write the checkpoint: %w", err)
 	}
 	for i, l := range logs {

@@ -189,7 +189,7 @@ func (w *compactor) emit(b record.Batch) error {
 	if !w.any {
 		w.first, w.any = b.MaxTimestamp(), true
 	}
-	w.index.add(b, w.base, w.written+int64(len(w.buf)), w.interval)
+	w.index.add(b, len(b), w.base, w.written+int64(len(w.buf)), w.interval)
 	w.buf = append(w.buf, b...)
 	if len(w.buf) < cleanedChunk {
 		return nil

@@ -34,7 +34,7 @@
 //
 // options.go, errors.go; store.go the store; log.go a log and append; append.go the checks of a batch; committer.go rounds and Pending;
 // slab.go the memory of tails; wal.go, wal_files.go, wal_replay.go the write-ahead log; flush.go tails to segments; checkpoint.go;
-// recovery.go, recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, files.go segments; read.go,
+// recovery.go, recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, landmarks.go, files.go segments; read.go,
 // times.go, youngest.go reading; check.go, sound.go, damage.go what keeps decayed bytes from being served; maintain.go, compact.go,
 // compactor.go, compact_txns.go, compact_swap.go what time asks for; producers.go, snapshot.go, transactions.go, txn_index.go, epochs.go what
 // follows from the batches; stats.go; inspect.go, verify.go, verify_index.go the files of a stopped node, one by one.

@@ -189,8 +189,8 @@ func (l *Log) writeRun(list []*entry) error {
 	l.mu.written = last.batch.NextOffset()
 	for _, e := range list {
 		l.mu.flushed.apply(e.batch)
+		seg.wroteLocked(e.batch, e.position+int64(len(e.batch)))
 	}
-	seg.written = last.position + int64(len(last.batch))
 	l.mu.Unlock()
 	leaveTail(list)
 	l.store.gaveBack(sum)
@@ -224,6 +224,7 @@ func (l *Log) completeSegments() error {
 		}
 		l.mu.Lock()
 		seg.older.Store(nil)
+		seg.landmarks.Store(nil)
 		seg.live, seg.liveFrom, seg.aborted, seg.snapshot = nil, seg.size, nil, producers{}
 		if len(aborted) == 0 {
 			seg.indexed.Store(&aborted)

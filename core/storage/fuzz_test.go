@@ -165,7 +165,7 @@ func FuzzIndex(f *testing.F) {
 	for i := range 20 {
 		b := batchOf(f, record.NewBatchOptions(), int64(1000*i), "value")
 		b.SetBaseOffset(record.Offset(i))
-		x.add(b, 0, at, 100)
+		x.add(b, len(b), 0, at, 100)
 		at += int64(len(b))
 	}
 	offsets, times := x.encodeOffsets(), x.encodeTimes()
@@ -268,7 +268,8 @@ func FuzzCheckpoint(f *testing.F) {
 	known.apply(record.Marker{ProducerID: 2, ProducerEpoch: 1, CoordinatorEpoch: 5}.Batch(1))
 	c := checkpoint{walFrom: 3, logs: []checkpointLog{
 		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, cleaned: 3, producers: known, aborted: []AbortedTxn{{ProducerID: 2, First: 1, Last: 3, LastStable: 4}}},
-		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 100},
+		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 1000, dated: true, youngest: timeEntry{2000, 8}, landmarks: []landmark{
+			{offsetEntry{4, 300}, timeEntry{timestamp: record.NoTimestamp}}, {offsetEntry{7, 700}, timeEntry{1500, 5}}}},
 	}}
 	damaged(c.encode(), func(b []byte) {
 		f.Add(b, false)

@@ -25,6 +25,19 @@ const (
 	timeEntryBytes   = 12
 )
 
+func (e offsetEntry) append(out []byte) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(out, e.relative), e.position)
+}
+
+func (e timeEntry) append(out []byte) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(out, uint64(e.timestamp)), e.relative)
+}
+
+// before tells whether the entry is of a batch in front of the relative offset end, or of none.
+func (e timeEntry) before(end int64) bool {
+	return int64(e.relative) < end || e.timestamp == record.NoTimestamp && e.relative == 0
+}
+
 // index is the sparse index of a segment: an entry every interval bytes. It has no pointers inside.
 type index struct {
 	offsets []offsetEntry
@@ -41,15 +54,21 @@ type index struct {
 
 func newIndex() *index { return &index{maxTimestamp: record.NoTimestamp} }
 
-// add notes a batch at position. Like Kafka's, an entry stands for the batch it was made at: its last offset and its position.
-func (x *index) add(b record.Batch, base record.Offset, position, interval int64) {
-	relative := uint32(b.LastOffset() - base)
+// add notes a batch of size bytes at position, of which b may be the header alone. Like Kafka's, an entry stands for the batch it was made at: its last offset and
+// its position.
+func (x *index) add(b record.Batch, size int, base record.Offset, position, interval int64) {
 	if x.since > interval {
-		x.offsets = append(x.offsets, offsetEntry{relative, uint32(position)})
+		x.offsets = append(x.offsets, offsetEntry{uint32(b.LastOffset() - base), uint32(position)})
 		x.addTime()
 		x.since = 0
 	}
-	x.since += int64(len(b))
+	x.see(b, size, base)
+}
+
+// see notes a batch that has its entry.
+func (x *index) see(b record.Batch, size int, base record.Offset) {
+	relative := uint32(b.LastOffset() - base)
+	x.since += int64(size)
 	if b.Count() > 0 && b.MaxTimestamp() > x.maxTimestamp { // an emptied batch keeps its time, and has no record of it
 		x.maxTimestamp, x.maxRelative = b.MaxTimestamp(), relative
 	}
@@ -110,8 +129,7 @@ func (x *index) beforeTime(ts int64) (e timeEntry, ok bool) {
 func (x *index) encodeOffsets() []byte {
 	out := make([]byte, 0, len(x.offsets)*offsetEntryBytes)
 	for _, e := range x.offsets {
-		out = binary.BigEndian.AppendUint32(out, e.relative)
-		out = binary.BigEndian.AppendUint32(out, e.position)
+		out = e.append(out)
 	}
 	return out
 }
@@ -121,8 +139,7 @@ func (x *index) encodeTimes() []byte {
 	times := x.allTimes(slices.Clip(x.times))
 	out := make([]byte, 0, len(times)*timeEntryBytes)
 	for _, e := range times {
-		out = binary.BigEndian.AppendUint64(out, uint64(e.timestamp))
-		out = binary.BigEndian.AppendUint32(out, e.relative)
+		out = e.append(out)
 	}
 	return out
 }

@@ -102,6 +102,7 @@ type CheckpointEntry struct {
 	Cleaned   int64  `json:"cleaned"`
 	Producers int    `json:"producers"`
 	Aborted   int    `json:"aborted"`
+	Landmarks int    `json:"landmarks"`
 	WALFrom   uint64 `json:"walFrom"` // sequence of the first write-ahead log file that is still needed, the same in all rows
 }
 
@@ -270,7 +271,7 @@ func checkpointEntries(data []byte) (rows []any, err error) {
 	}
 	for _, l := range c.logs {
 		rows = append(rows, CheckpointEntry{topicIDText(l.topic), l.partition, int64(l.start), int64(l.recovered), int64(l.segment), l.position, int64(l.cleaned),
-			len(l.producers.known), len(l.aborted), c.walFrom})
+			len(l.producers.known), len(l.aborted), len(l.landmarks), c.walFrom})
 	}
 	return rows, nil
 }

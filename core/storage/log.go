@@ -352,7 +352,7 @@ func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
 
 // newSegment is an empty segment. Its age is counted less a random part of segment.jitter.ms, so that not all partitions roll at once.
 func (l *Log) newSegment(base record.Offset) *segment {
-	s := &segment{log: l, base: base, end: base, live: newIndex(), created: time.Now()}
+	s := &segment{log: l, base: base, end: base, live: newIndex(), youngest: timeEntry{timestamp: record.NoTimestamp}, dated: true, created: time.Now()}
 	if jitter := min(l.mu.config.SegmentJitter, l.mu.config.segmentAge()); jitter > 0 {
 		s.jitter = rand.N(jitter)
 	}

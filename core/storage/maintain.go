@@ -168,7 +168,7 @@ func (p *place) largestTimestamp() (int64, error) {
 	if p.live != nil {
 		largest = p.live.maxTimestamp
 	}
-	if p.liveFrom > 0 {
+	if p.liveFrom > 0 && !p.segment.dated {
 		x, err := p.segment.loadOlder(p.liveFrom)
 		if err != nil {
 			return 0, err

@@ -34,6 +34,8 @@ type Options struct {
 	// ReserveBytes is the size of the file that is given up for groups, transactions and metadata when the disk is full; at most 1/32 of the disk. Default 64
 	// MiB, none when it is negative.
 	ReserveBytes int64
+
+	landmarkBytes int64 // how far the landmarks of a segment are apart at least; tests make them near
 }
 
 // FlushMode says when an append counts as committed.
@@ -51,6 +53,8 @@ const (
 	defaultWALFiles     = 4
 	defaultOpenFiles    = 2048
 	defaultKeys         = 1 << 20 // of compaction
+
+	defaultLandmarkBytes = 256 << 10
 )
 
 func (o Options) withDefaults() Options {
@@ -59,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnAdvance == nil {
 		o.OnAdvance = func([]*Log) {}
+	}
+	if o.landmarkBytes <= 0 {
+		o.landmarkBytes = defaultLandmarkBytes
 	}
 	if o.TailBytes <= 0 {
 		o.TailBytes = defaultTailBytes

@@ -216,6 +216,13 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 			return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, f.base, f.size, row.position)
 		}
 		seg.written, seg.liveFrom = seg.size, seg.size
+		if !seg.sealed && row.dated {
+			seg.dated, seg.youngest = true, row.youngest
+			seg.live.maxTimestamp, seg.live.maxRelative = row.youngest.timestamp, row.youngest.relative
+			if len(row.landmarks) > 0 {
+				seg.landmarks.Store(newLandmarks(row.landmarks))
+			}
+		}
 		seg.sound.inherit(seg.size)
 		l.mu.segments = append(l.mu.segments, seg)
 	}
@@ -250,7 +257,7 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 	row.start, row.segment, row.recovered = files[0].base, files[len(files)-1].base, files[len(files)-1].base
 	from := l.loadSnapshot(&row, files)
 	for i, f := range files {
-		seg := &segment{log: l, base: f.base}
+		seg := &segment{log: l, base: f.base, youngest: timeEntry{timestamp: record.NoTimestamp}}
 		last := i == len(files)-1
 		if !last && files[i+1].base <= from {
 			continue
@@ -267,6 +274,7 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 					row.first, row.hasFirst = b.MaxTimestamp(), true
 				}
 				row.recovered, row.position = b.NextOffset(), at+int64(len(b))
+				seg.wroteLocked(b, row.position)
 			}
 			return nil
 		})
@@ -274,7 +282,7 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 			return row, err
 		}
 		if last {
-			row.aborted = aborted
+			row.aborted, row.youngest, row.dated = aborted, seg.youngest, true
 		} else if len(aborted) > 0 {
 			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
 				return row, err

@@ -265,7 +265,8 @@ func (l *Log) addDirect(active *segment, h walHead) error {
 		l.placeLocked(bytes.Clone(b), active)
 		l.mu.tail, l.mu.tailBytes = nil, 0
 		l.store.tailBytes.Add(-int64(h.length))
-		active.written, l.mu.written, l.mu.committed, l.mu.unstable = active.size, l.mu.end, l.mu.end, nil
+		active.wroteLocked(b, active.size)
+		l.mu.written, l.mu.committed, l.mu.unstable = l.mu.end, l.mu.end, nil
 		l.mu.flushed.apply(b)
 		return nil
 	})

@@ -45,6 +45,12 @@ type segment struct {
 	live     *index
 	liveFrom int64
 	older    atomic.Pointer[index]
+	// landmarks stand for older until that is needed as a whole.
+	landmarks atomic.Pointer[landmarks]
+
+	// youngest is the youngest record of what is written; with dated, which does not change, it is known, and the times of live are of the whole segment.
+	youngest timeEntry
+	dated    bool
 
 	// largest is the largest timestamp, once known, of a sealed segment.
 	largest atomic.Pointer[int64]
@@ -88,10 +94,18 @@ func (s *segment) addLocked(b record.Batch) int64 {
 	if !s.hasFirst {
 		s.first, s.hasFirst = b.MaxTimestamp(), true
 	}
-	s.live.add(b, s.base, at, int64(s.log.mu.config.IndexIntervalBytes))
+	s.live.add(b, len(b), s.base, at, int64(s.log.mu.config.IndexIntervalBytes))
 	s.size += int64(len(b))
 	s.end = b.NextOffset()
 	return at
+}
+
+// wroteLocked notes that the file has a batch, up to position end.
+func (s *segment) wroteLocked(b record.Batch, end int64) {
+	s.written = end
+	if b.Count() > 0 && b.MaxTimestamp() > s.youngest.timestamp {
+		s.youngest = timeEntry{b.MaxTimestamp(), uint32(b.LastOffset() - s.base)}
+	}
 }
 
 // maxSegmentBytes keeps positions in 32 bits, as Kafka's index has them.
@@ -150,7 +164,7 @@ func (s *segment) seek(offset record.Offset, live *index, liveFrom int64) (int64
 			return max(at, liveFrom), nil
 		}
 	}
-	older, err := s.loadOlder(liveFrom)
+	older, err := s.olderAt(int64(offset-s.base), liveFrom)
 	if err != nil {
 		return 0, err
 	}
@@ -186,10 +200,13 @@ func (s *segment) extend(x *index, size int64) error {
 	}
 	interval := int64(s.log.config().IndexIntervalBytes)
 	return s.scan(start, size, windowBytes, func(b record.Batch, at int64) error {
-		if at > start || start == 0 {
-			x.add(b, s.base, at, interval)
+		bytes, err := record.SizeIn(b)
+		if at == start && start > 0 {
+			x.see(b, bytes, s.base)
+		} else {
+			x.add(b, bytes, s.base, at, interval)
 		}
-		return nil
+		return err
 	})
 }
 

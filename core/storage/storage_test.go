@@ -58,7 +58,7 @@ func openRecovered(t testing.TB, fs vfs.FS, known topics) (*Store, Recovery) {
 
 func smallOptions(fs vfs.FS, known topics) Options {
 	return Options{FS: fs, Dir: "data", Topic: known.lookup, TailBytes: 64 << 10, WALFileBytes: 32 << 10, WALFiles: 2, OpenFiles: 3,
-		Logger: slog.New(slog.DiscardHandler), ReserveBytes: -1}
+		Logger: slog.New(slog.DiscardHandler), ReserveBytes: -1, landmarkBytes: 4 << 10}
 }
 
 func create(t testing.TB, s *Store, known topics, id record.TopicID, partition int32) *Log {

@@ -57,14 +57,19 @@ func (l *Log) places() (start record.Offset, places []place) {
 
 // seekTime returns from where on to look; skip is true when no record of the segment is young enough.
 func (p *place) seekTime(ts int64) (from record.Offset, skip bool, err error) {
-	var x *index
-	if p.live != nil && p.liveFrom == 0 {
-		x = p.live
-	} else if x, err = p.segment.loadOlder(p.liveFrom); err != nil {
+	x := p.live
+	if x != nil && (p.liveFrom == 0 || p.segment.dated) {
+		if x.maxTimestamp < ts {
+			return 0, true, nil
+		}
+		if e, ok := x.beforeTime(ts); ok || p.liveFrom == 0 {
+			return p.segment.base + record.Offset(e.relative), false, nil
+		}
+	}
+	if x, err = p.segment.olderAtTime(ts, p.liveFrom); err != nil {
 		return 0, false, err
 	}
-	whole := p.live == nil || p.liveFrom == 0
-	if whole && x.maxTimestamp < ts {
+	if p.live == nil && x.maxTimestamp < ts {
 		return 0, true, nil
 	}
 	if e, ok := x.beforeTime(ts); ok && x.fromFiles {

@@ -81,7 +81,7 @@ func (l *Log) youngestOfCut(start, bound record.Offset, top *youngest) (next rec
 // youngest looks at the segment's batches in [from, to).
 func (p *place) youngest(from, to record.Offset, top *youngest) error {
 	if p.liveFrom > 0 {
-		older, err := p.segment.loadOlder(p.liveFrom)
+		older, err := p.segment.olderAt(int64(to-p.segment.base), p.liveFrom)
 		if err != nil {
 			return err
 		}
