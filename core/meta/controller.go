@@ -32,8 +32,8 @@ type Options struct {
 }
 
 const (
-	// electionTimeout is short because there is one voter: nobody else could lead, so there is nothing to wait for.
-	electionTimeout = 20 * time.Millisecond
+	// electionTimeout passes before a voter that was not asked makes itself the leader. Once it leads, raft looks that often whether it still does.
+	electionTimeout = 200 * time.Millisecond
 	// applyTimeout bounds the wait for a place in raft's queue, not for the write.
 	applyTimeout = 10 * time.Second
 	// walSegmentBytes is small, since metadata is.
@@ -102,7 +102,6 @@ func (c *Controller) start(ctx context.Context) error {
 	config.LocalID = raft.ServerID(strconv.Itoa(int(c.opts.NodeID)))
 	config.Logger = logger
 	config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = electionTimeout, electionTimeout, electionTimeout
-	config.CommitTimeout = electionTimeout / 4
 	config.SnapshotThreshold, config.SnapshotInterval, config.TrailingLogs = snapshotEvery, snapshotInterval, trailingLogs
 	leading := make(chan bool, 1)
 	config.NotifyCh = leading
@@ -123,7 +122,18 @@ func (c *Controller) start(ctx context.Context) error {
 		c.opts.Logger.Warn("a damaged snapshot of the metadata was left out: the log, or an older one, had what was in it", "error", damaged)
 	}
 	stable.running.Store(true)
+	if err := stand(config, address, transport); err != nil {
+		c.opts.Logger.Debug("raft was not asked to lead at once, and will later", "error", err)
+	}
 	return c.lead(ctx, leading)
+}
+
+// stand asks raft to lead without waiting for a leader first. There is one voter: nobody else could be it.
+func stand(config *raft.Config, address raft.ServerAddress, transport *raft.InmemTransport) error {
+	_, asking := raft.NewInmemTransport("")
+	asking.Connect(address, transport)
+	now := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: config.ProtocolVersion}}
+	return asking.TimeoutNow(config.LocalID, address, &now, &raft.TimeoutNowResponse{})
 }
 
 // startRaft starts raft; its panics about a disk that cannot be written become errors.
