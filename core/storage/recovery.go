@@ -36,7 +36,7 @@ func Open(ctx context.Context, opts Options) (*Store, Recovery, error) {
 	s.committer, s.flusher = newCommitter(s), newFlusher(s)
 	s.disk = newDiskGuard(s.opts, &s.tailBytes)
 	s.disk.look()
-	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}, aside: map[*Log]*asideFile{}}
+	r := &recovery{store: s, removed: map[record.TopicID]bool{}, files: map[*Log][]segmentFile{}, topics: map[record.TopicID]topicFound{}, aside: map[*Log]*asideFile{}}
 	if err := r.run(ctx); err != nil {
 		err = fmt.Errorf("open the log store in %s: %w", s.opts.Dir, err)
 		if s.wal != nil {
@@ -59,10 +59,32 @@ type recovery struct {
 	// scan is set when the checkpoint cannot be used: then the segments themselves say how far they go.
 	scan bool
 
-	mu    sync.Mutex // while logs are opened, several at a time; guards files and out.Quarantined
-	files map[*Log][]segmentFile
+	mu     sync.Mutex // while logs are opened, several at a time; guards files, topics and out.Quarantined
+	files  map[*Log][]segmentFile
+	topics map[record.TopicID]topicFound
 
 	aside map[*Log]*asideFile // what the write-ahead log has of damaged logs
+}
+
+// topicFound is what Options.Topic said of a topic.
+type topicFound struct {
+	name   string
+	config LogConfig
+	known  bool
+}
+
+// topic asks Options.Topic, about once for all partitions of a topic.
+func (r *recovery) topic(id record.TopicID) (name string, c LogConfig, known bool) {
+	r.mu.Lock()
+	t, asked := r.topics[id]
+	r.mu.Unlock()
+	if !asked {
+		t.name, t.config, t.known = r.store.opts.Topic(id)
+		r.mu.Lock()
+		r.topics[id] = t
+		r.mu.Unlock()
+	}
+	return t.name, t.config, t.known
 }
 
 func (r *recovery) run(ctx context.Context) error {

@@ -32,7 +32,7 @@ func (r *recovery) openLogs() error {
 		return err
 	}
 	for key, row := range r.rows {
-		topic, config, known := s.opts.Topic(key.topic)
+		topic, config, known := r.topic(key.topic)
 		if s.mu.logs[key] != nil || row.recovered <= row.start || !known {
 			continue
 		}
@@ -54,7 +54,7 @@ func (r *recovery) openLog(name string) error {
 			return err
 		}
 	}
-	topic, config, known := s.opts.Topic(id)
+	topic, config, known := r.topic(id)
 	if !known || topic+"-"+strconv.Itoa(int(partition)) != name {
 		if empty, err := r.unfinished(dir); empty || err != nil {
 			return err
@@ -109,7 +109,7 @@ func (r *recovery) identifyByRow(dir string, partition int32, name string, damag
 		return record.TopicID{}, nil
 	}
 	for key, row := range r.rows {
-		topic, _, known := r.store.opts.Topic(key.topic)
+		topic, _, known := r.topic(key.topic)
 		if !known || key.partition != partition || row.recovered == 0 || topic+"-"+strconv.Itoa(int(partition)) != name {
 			continue
 		}

@@ -132,7 +132,7 @@ func (r *recovery) logOf(h walHead) *Log {
 	if l := s.mu.logs[key]; l != nil {
 		return l
 	}
-	topic, config, known := s.opts.Topic(h.topic)
+	topic, config, known := r.topic(h.topic)
 	if !known {
 		return nil
 	}
