@@ -115,7 +115,6 @@ func TestVerifyTellsDamageOfEveryKindOfFile(t *testing.T) {
 		"leader epochs, another":         {onlyFile(t, logs, "orders-0", "leader-epoch-checkpoint"), 4, "leader epoch 1"},
 		"topic id":                       {onlyFile(t, logs, "orders-0", "partition.metadata"), 15, "partition.metadata"},
 		"checkpoint":                     {onlyFile(t, dir, "checkpoint"), 50, "damaged checkpoint"},
-		"write-ahead log":                {onlyFile(t, dir, "wal", "*1.wal"), 512 + 10, "from byte 512"},
 		"offsets topic":                  {onlyFile(t, logs, "__consumer_offsets-*", "*.log"), -1, "position"},
 		"transaction topic":              {onlyFile(t, logs, "__transaction_state-*", "*.log"), -1, "position"},
 	} {
@@ -150,6 +149,29 @@ func TestVerifyTellsDamageOfEveryKindOfFile(t *testing.T) {
 				t.Errorf("dump: exit %d: %s%s", code, out, talk)
 			}
 		})
+	}
+}
+
+// TestVerifyTellsDamageOfAWriteAheadLogThatIsNeeded damages a file that a clean stop left for use, and then takes the checkpoint that says so.
+func TestVerifyTellsDamageOfAWriteAheadLogThatIsNeeded(t *testing.T) {
+	dir := stoppedFolder(t)
+	name := onlyFile(t, dir, "wal", "*1.wal")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[512+10] ^= 1
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if files, talk, code := reports(t, dir); code != exitOK || files[name].Batches == 0 {
+		t.Errorf("nobody reads it: exit %d, %+v, %s", code, files[name], talk)
+	}
+	if err := os.Remove(filepath.Join(dir, "checkpoint")); err != nil {
+		t.Fatal(err)
+	}
+	if files, talk, code := reports(t, dir); code != exitCheck || !strings.Contains(files[name].Damage, "from byte 512") || files[name].Next == "" {
+		t.Errorf("all of it is read: exit %d, %+v, %s", code, files[name], talk)
 	}
 }
 

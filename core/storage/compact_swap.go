@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 //
 // Index files of the old segments point into them: they go before the rename, and are built anew when a crash comes before the new ones. The transaction
 // index is replaced before step 2. Whichever of log and index a crash leaves old, they agree: compaction takes a transaction out of the index a round after its last batch
-// and two before its marker; an index that speaks of more than its segment holds is built anew.
+// and two before its marker; an index that speaks of more than its segment holds, as one of a merged segment that did not come to be, is cut at the next start.
 
 const swapSuffix = ".swap"
 
@@ -152,12 +153,13 @@ func (s *segment) removeIndexes() error {
 // finishSwaps does what a crash left undone of compactions, and returns the names of the files that are left.
 func (l *Log) finishSwaps(names []string) ([]string, error) {
 	fsys, changed := l.store.opts.FS, false
+	swapped := map[record.Offset]bool{}
 	for _, name := range names {
 		base, end, ok := swapRange(name)
 		if !ok {
 			continue
 		}
-		changed = true
+		changed, swapped[base] = true, true
 		if err := l.finishSwap(names, base, end); err != nil {
 			return nil, err
 		}
@@ -170,6 +172,11 @@ func (l *Log) finishSwaps(names []string) ([]string, error) {
 			continue
 		}
 		changed = true
+		if base, ok := segmentBase(name, logSuffix+cleanedSuffix); ok && !swapped[base] {
+			if err := l.cutTxnIndex(names, base); err != nil {
+				return nil, err
+			}
+		}
 		if err := fsys.Remove(path.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -181,6 +188,30 @@ func (l *Log) finishSwaps(names []string) ([]string, error) {
 		return nil, err
 	}
 	return fsys.List(l.dir)
+}
+
+// cutTxnIndex takes out of a segment's transaction index what belongs to the segments behind it: it was written for a merged one that did not come to be.
+func (l *Log) cutTxnIndex(names []string, base record.Offset) error {
+	end := record.Offset(math.MaxInt64)
+	for _, name := range names {
+		if other, ok := segmentBase(name, logSuffix); ok && other > base {
+			end = min(end, other)
+		}
+	}
+	s := &segment{log: l, base: base}
+	data, err := vfs.ReadFile(l.store.opts.FS, s.file(txnSuffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	list, ok := decodeTxnIndex(data, base, math.MaxInt64)
+	kept := slices.DeleteFunc(slices.Clone(list), func(a AbortedTxn) bool { return a.Last >= end })
+	if !ok || len(kept) == len(list) {
+		return nil
+	}
+	return s.replaceTxnIndex(kept)
 }
 
 func (l *Log) finishSwap(names []string, base, end record.Offset) error {

@@ -85,16 +85,22 @@ func needsWAL(fsys vfs.FS, dir string, from uint64) bool {
 		return false
 	}
 	return slices.ContainsFunc(names, func(name string) bool {
-		f, err := fsys.Open(path.Join(dir, name))
-		if err != nil {
-			return false
-		}
-		defer f.Close()
-		header := make([]byte, walHeaderBytes)
-		n, _ := f.ReadAt(header, 0) // a file too short for a header was never begun
-		sequence, _ := parseWALHeader(header[:n])
+		sequence := walSequence(fsys, path.Join(dir, name))
 		return sequence > 0 && sequence >= from
 	})
+}
+
+// walSequence is the sequence of a write-ahead log file, 0 when its header does not say it.
+func walSequence(fsys vfs.FS, name string) uint64 {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	header := make([]byte, walHeaderBytes)
+	n, _ := f.ReadAt(header, 0) // a file too short for a header was never begun
+	sequence, _ := parseWALHeader(header[:n])
+	return sequence
 }
 
 const backup = "restore the folder from a backup, or delete the topic; docs/how-to/inspect-and-repair.md has the choices"
@@ -134,14 +140,20 @@ func (r *FileReport) segment(fsys vfs.FS, name string, check func(record.Batch) 
 	})
 }
 
+// wal reads a write-ahead log file. One in front of the checkpoint waits to be written anew: nobody reads it, and a crash may have torn the beginning of its next life.
 func (r *FileReport) wal(fsys vfs.FS, name string) (err error) {
+	free := false
+	if data, err := vfs.ReadFile(fsys, path.Join(path.Dir(name), "..", checkpointFile)); err == nil {
+		c, err := decodeCheckpoint(data)
+		free = err == nil && walSequence(fsys, name) < c.walFrom
+	}
 	r.End, err = replayFile(fsys, name, func(_ int64, h walHead, batch []byte) error {
 		if h.kind == walAppend {
 			r.count(record.Batch(batch), 0)
 		}
 		return nil
 	}, func(d walDamage) {
-		if r.Damage == "" {
+		if r.Damage == "" && !free {
 			r.Damage = fmt.Sprintf("%v from byte %d to %d", ErrCorrupt, d.at, d.next)
 		}
 	})

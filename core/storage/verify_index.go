@@ -259,11 +259,11 @@ func verifyEpochs(fsys vfs.FS, name string) error {
 		return unreadable(err)
 	}
 	bases, err := segmentsIn(fsys, path.Dir(name))
-	for i, base := range bases {
+	for _, base := range bases {
 		segment := offsetName(base) + logSuffix
 		err := headersBeside(fsys, path.Join(path.Dir(name), segment), func(b record.Batch, _ int64) error {
 			want := list.at(b.BaseOffset())
-			if before := i == 0 && want < 0; !before && want != b.LeaderEpoch() { // what is in front of the log's start has none
+			if before := want < 0 && len(list) > 0; !before && want != b.LeaderEpoch() { // what is in front of the log's start has none
 				return badEntries{fmt.Errorf("damaged: at offset %d it has leader epoch %d, the first batch of %s has %d", b.BaseOffset(), want, segment, b.LeaderEpoch())}
 			}
 			return errFound
