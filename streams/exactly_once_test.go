@@ -125,22 +125,6 @@ func (c *cluster) through(g *gate) *cluster {
 	return &gated
 }
 
-// untimed counts windows that only records of all partitions close, so that it makes no difference how long something takes.
-func untimed(in, table, out string) *Topology {
-	top := NewTopology()
-	countInto(top, top.Stream(in, String, String).IdleAfter(time.Hour), table, out, true)
-	return top
-}
-
-// closing are records behind the windows of counted, for all keys and so in all partitions.
-func closing() []*kgo.Record {
-	records := friends()
-	for _, r := range records {
-		r.Value, r.Timestamp = r.Key, time.UnixMilli(5*windowMs)
-	}
-	return records
-}
-
 // exact asserts that each window was sent once, with what was counted.
 func exact(t *testing.T, got map[string][]int64, want map[string]int64) {
 	t.Helper()
@@ -161,7 +145,7 @@ func TestKilledWorkerChangesNothing(t *testing.T) {
 	in, table, out := c.topic("in", 4), c.topic("table", 4), c.topic("out", 4)
 	c.produce(table, friends()...)
 	records, want := counted(20_000)
-	top := func() *Topology { return untimed(in, table, out) }
+	top := func() *Topology { return countingTopology(in, table, out, true) }
 	for i := range 6 {
 		c.produce(in, records[i*3000:(i+1)*3000]...)
 		g := &gate{}
@@ -200,7 +184,7 @@ func TestACutAtAnyRequestChangesNothing(t *testing.T) {
 	for n := range cuts {
 		c.produce(in, records[n*each:(n+1)*each]...)
 		g := &gate{writes: 20 + n}
-		w := c.through(g).start(untimed(in, table, out), Options{InstanceID: "one", Delivery: ExactlyOnce, Lanes: 1})
+		w := c.through(g).start(countingTopology(in, table, out, true), Options{InstanceID: "one", Delivery: ExactlyOnce, Lanes: 1})
 		c.eventually("the cut", func() bool { return g.isClosed() || c.caughtUp(w) && w.Metrics().RecordsIn.Load() > 0 })
 		w.kill()
 		g.open()
@@ -209,7 +193,7 @@ func TestACutAtAnyRequestChangesNothing(t *testing.T) {
 		}
 	}
 	c.produce(in, closing()...)
-	w := c.start(untimed(in, table, out), Options{InstanceID: "one", Delivery: ExactlyOnce})
+	w := c.start(countingTopology(in, table, out, true), Options{InstanceID: "one", Delivery: ExactlyOnce})
 	c.eventually("all windows", func() bool { return len(c.results(out)) >= len(want) && c.caughtUp(w) })
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -225,10 +209,10 @@ func TestTasksThatMoveChangeNothing(t *testing.T) {
 	c.produce(table, friends()...)
 	records, want := counted(20_000)
 	o := Options{Delivery: ExactlyOnce}
-	first := c.start(untimed(in, table, out), o)
+	first := c.start(countingTopology(in, table, out, true), o)
 	c.produce(in, records[:5000]...)
 	c.eventually("some records", func() bool { return first.Metrics().RecordsIn.Load() > 100 })
-	second := c.start(untimed(in, table, out), o)
+	second := c.start(countingTopology(in, table, out, true), o)
 	c.produce(in, records[5000:10_000]...)
 	c.eventually("a fair division", func() bool { return first.Status().Tasks == 4 && second.Status().Tasks == 4 })
 	c.produce(in, records[10_000:15_000]...)

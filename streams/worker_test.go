@@ -151,10 +151,10 @@ type result struct {
 
 const windowMs = 1000
 
-// counting is a windowed count joined with a table.
+// countingTopology is a windowed count joined with a table. Only records of all partitions close its windows, so that it makes no difference how long something takes.
 func countingTopology(in, table, out string, rekey bool) *Topology {
 	top := NewTopology()
-	countInto(top, top.Stream(in, String, String).IdleAfter(300*time.Millisecond), table, out, rekey)
+	countInto(top, top.Stream(in, String, String).IdleAfter(time.Hour), table, out, rekey)
 	return top
 }
 
@@ -193,6 +193,15 @@ func friends() []*kgo.Record {
 	return records
 }
 
+// closing are records behind the windows of counted, for all keys and so in all partitions.
+func closing() []*kgo.Record {
+	records := friends()
+	for _, r := range records {
+		r.Value, r.Timestamp = r.Key, time.UnixMilli(5*windowMs)
+	}
+	return records
+}
+
 func (c *cluster) results(topic string) map[string][]int64 {
 	c.t.Helper()
 	got := map[string][]int64{}
@@ -226,7 +235,7 @@ func countWindows(t *testing.T, delivery Delivery, rekey bool) {
 	in, table, out := c.topic("in", 4), c.topic("table", 4), c.topic("out", 4)
 	records, want := counted(5000)
 	c.produce(table, friends()...)
-	c.produce(in, records...)
+	c.produce(in, append(records, closing()...)...)
 	w := c.start(countingTopology(in, table, out, rekey), Options{Delivery: delivery})
 	c.eventually("all windows", func() bool {
 		return w.Metrics().Closed.Load() >= int64(len(want)) && w.Metrics().RecordsOut.Load() >= int64(len(want))
@@ -298,6 +307,7 @@ func TestKilledWorkerLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	c.produce(in, closing()...)
 	c.start(top(), Options{InstanceID: "one"})
 	var got map[string][]int64
 	c.eventually("all windows", func() bool {
@@ -319,7 +329,6 @@ func TestTasksMoveBetweenWorkers(t *testing.T) {
 	records, want := counted(8000)
 	top := func() *Topology { return countingTopology(in, table, out, false) }
 	first := c.start(top(), Options{})
-	// The first three windows: idleness closes them before the rest comes.
 	c.produce(in, records[:4800]...)
 	c.eventually("some records", func() bool { return first.Metrics().RecordsIn.Load() > 100 })
 	second := c.start(top(), Options{})
@@ -328,7 +337,7 @@ func TestTasksMoveBetweenWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually("all tasks in one worker", func() bool { return second.Status().Tasks == 4 })
-	c.produce(in, records[4800:]...)
+	c.produce(in, append(records[4800:], closing()...)...)
 	var got map[string][]int64
 	c.eventually("all windows", func() bool {
 		got = c.results(out)
