@@ -258,8 +258,8 @@ func TestClients(t *testing.T) {
 			t.Run("every codec comes back", func(t *testing.T) { checkRecords(t, c, got) })
 			t.Run("offsets by time", func(t *testing.T) { checkOffsetsByTime(t, c, n.kafka, topic, got) })
 			t.Run("group of three, one killed", func(t *testing.T) {
-				if c.full && testing.Short() {
-					t.Skip("runs in make e2e")
+				if c.full {
+					fullOnly(t, "kills a member and waits until its session ends")
 				}
 				checkGroup(t, c, n, topic, len(got))
 			})

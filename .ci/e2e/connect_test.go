@@ -33,9 +33,7 @@ const connectLines = 400
 // TestKafkaConnect has a distributed worker copy a file to a topic, exactly once, and the topic to a file. The worker is ended and started again, killed and
 // started again, and so is the broker.
 func TestKafkaConnect(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "kills and restarts a Connect worker, a minute and more")
 	n := startDev(t, t.TempDir(), nil)
 	n.keepPort()
 	w := newConnectWorker(t, n.kafka)

@@ -28,9 +28,7 @@ const (
 
 // TestManyGroupsOverTheNetwork holds many groups, and a large one, for two sessions: no member is ever told anything but that it is in.
 func TestManyGroupsOverTheNetwork(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "10,000 groups for a minute and a half")
 	n := startDev(t, t.TempDir(), nil)
 	milldam(t, "topic", "create", "t", "-p", "100", "-b", n.kafka)
 	var beats atomic.Int64

@@ -90,8 +90,8 @@ func TestConsumerProtocol(t *testing.T) {
 	n := startDev(t, t.TempDir(), nil)
 	for _, c := range consumerClients(t) {
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "kafka-tools" && testing.Short() {
-				t.Skip("runs in make e2e")
+			if c.name == "kafka-tools" {
+				fullOnly(t, "a JVM for each call of a tool, a minute")
 			}
 			c.available(t)
 			topic, group := "modern-"+c.name, "modern-"+c.name
@@ -167,9 +167,7 @@ func (m *members) stopGently() {
 // TestKafkaGroupTool looks at groups of both types, resets offsets by every method and deletes, with Kafka's tool.
 func TestKafkaGroupTool(t *testing.T) {
 	need(t, "mvn")
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "a JVM for each call of a tool, a minute")
 	n := startDev(t, t.TempDir(), nil)
 	franz := consumerClients(t)[0]
 	classic := clients()[0]
@@ -286,9 +284,7 @@ func committed(t *testing.T, broker, group string) map[string]int64 {
 // each change happens while a member is up.
 func TestGroupChangesItsType(t *testing.T) {
 	need(t, "mvn")
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "a JVM for each call of a tool, a minute")
 	n := startDev(t, t.TempDir(), nil)
 	java := clients()[slices.IndexFunc(clients(), func(c client) bool { return c.name == "kafka-tools" })]
 	modernJava := consumerClients(t)[slices.IndexFunc(consumerClients(t), func(c client) bool { return c.name == "kafka-tools" })]

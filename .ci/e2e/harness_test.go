@@ -329,6 +329,14 @@ func within(t testing.TB, limit, every time.Duration, check func() error) {
 	}
 }
 
+// fullOnly leaves a test to make e2e: the short suite, which make test runs, skips it and says what it would cost.
+func fullOnly(t testing.TB, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs in make e2e: " + why)
+	}
+}
+
 // need skips the test when command is not installed, and says what installs it.
 func need(t testing.TB, command string) string {
 	t.Helper()

@@ -20,9 +20,7 @@ const mirrorRecords = 1000
 // TestMirrorMaker has Apache Kafka's MirrorMaker copy topics, exactly once, their configs and the offsets of groups from Apache Kafka to Milldam and back: how
 // one moves from the one to the other.
 func TestMirrorMaker(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "three JVMs side by side, more than a minute")
 	brokers := map[string]string{"kafka": startKafka(t), "milldam": startDev(t, t.TempDir(), nil).kafka}
 	for name, broker := range brokers {
 		fillInput(t, broker, "of-"+name, 2, mirrorRecords)

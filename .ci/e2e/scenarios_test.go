@@ -95,9 +95,7 @@ func memberKinds() []client {
 // TestMembersComeAndGo has a member of each kind read a topic alone, share it with a second that joins, and take all of it again when the second leaves in good order. What
 // a member that leaves has read is committed, so that no record is read twice, unless the machine is so busy that a session ends.
 func TestMembersComeAndGo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "waits for rebalances of every client, minutes")
 	n := startServer(t, "group.initial.rebalance.delay.ms=0", "group.consumer.heartbeat.interval.ms=1000", "group.consumer.min.heartbeat.interval.ms=1000")
 	for _, c := range memberKinds() {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,9 +138,7 @@ func TestMembersComeAndGo(t *testing.T) {
 // TestStaticMembersComeBack ends one of two static members in good order, which does not leave, and starts it again within its session: it has the partitions that it had,
 // and the other one keeps its own.
 func TestStaticMembersComeBack(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "waits for sessions of every client, minutes")
 	n := startServer(t, "group.initial.rebalance.delay.ms=0", "group.consumer.heartbeat.interval.ms=1000", "group.consumer.min.heartbeat.interval.ms=1000")
 	for kind, script := range map[string][]string{
 		"kafka-python": {"testdata/kafka_python_client.py", "member", "range"},

@@ -38,9 +38,7 @@ const streamsKills = 5
 // TestKafkaStreams runs applications on Apache Kafka and on Milldam, also while Milldam is killed: each output is there once, and internal topics are made
 // as on Apache Kafka.
 func TestKafkaStreams(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "Kafka Streams on two brokers, and kills, minutes")
 	kafka := startKafka(t, "group.initial.rebalance.delay.ms=0")
 	for _, app := range []*streamsApp{wordCount(), pairs(t)} {
 		t.Run(app.name, func(t *testing.T) {

@@ -13,9 +13,7 @@ const confluentModule = "github.com/confluentinc/confluent-kafka-go/v2@v2.11.1"
 // TestConfluentGo runs confluent-kafka-go's integration tests, as they come in its module, with the librdkafka that is bundled there: all with the classic group protocol,
 // those that have groups with the consumer protocol too.
 func TestConfluentGo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "the client's own suite, minutes")
 	need(t, "gcc")
 	t.Setenv("CGO_ENABLED", "1")
 	s := goSuite{module: confluentModule, dir: "kafka", adapt: adaptConfluent}.build(t)

@@ -12,9 +12,7 @@ const saramaModule = "github.com/IBM/sarama@v1.61.1"
 // TestSarama runs sarama's functional tests, as they come in its module, against a node behind a toxiproxy, through which they break connections. They are written for
 // five brokers, and of that only the number of brokers and of replicas is changed.
 func TestSarama(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "the client's own suite, minutes")
 	s := goSuite{module: saramaModule, tags: "functional", adapt: oneBroker}.build(t)
 	proxy := startToxiproxy(t)
 	advertised := proxy.create(t, "kafka1")

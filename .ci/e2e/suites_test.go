@@ -15,9 +15,7 @@ import (
 
 // TestFranzGo runs franz-go's own tests of its client and of its admin client, as they come in their modules, against a node.
 func TestFranzGo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "the client's own suite, minutes")
 	env := []string{"KGO_LOG_LEVEL=none", "KGO_TEST_RF=1", "KGO_TEST_MAX_TOPIC_PARTS=7"}
 	for name, s := range map[string]goSuite{
 		"kgo":  {module: "github.com/twmb/franz-go", dir: "pkg/kgo"},

@@ -128,9 +128,7 @@ var toolScript = []toolStep{
 
 // TestKafkaTools runs Apache Kafka's command line tools against a node and against Apache Kafka, and compares what they print.
 func TestKafkaTools(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "a JVM for each of eighty uses of a tool, minutes")
 	need(t, "mvn")
 	script := peer(t, "kafka/kafka.sh")
 	kafka := startKafka(t)

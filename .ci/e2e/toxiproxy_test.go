@@ -24,9 +24,7 @@ const bytesOfAConnection = 4000
 // TestIdempotentProducersOverBrokenConnections has producers lose their connection again and again with acknowledgements on the way. What they send again, because they
 // cannot know that it was written, is there once and in order.
 func TestIdempotentProducersOverBrokenConnections(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs in make e2e")
-	}
+	fullOnly(t, "cuts the connections of every client for a while, a minute")
 	const count = 3000
 	proxies := startToxiproxy(t)
 	for _, name := range []string{"franz-go", "confluent-kafka-python", "kafka-python", "kafkajs"} {

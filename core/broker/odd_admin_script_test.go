@@ -74,8 +74,8 @@ func playOddFetch(s *txnScript) {
 		r.Topics, r.ForgottenTopics = nil, []kmsg.FetchRequestForgottenTopic{forget}
 	})
 	in("after all are forgotten", 12, 5, nothing)
-	in("the end of the session", 12, -1, nothing)
-	in("after the end of the session", 12, 6, nothing)
+	in("the end of the fetch session", 12, -1, nothing)
+	in("after the end of the fetch session", 12, 6, nothing)
 }
 
 func playOddAdministration(s *txnScript) {
