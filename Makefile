@@ -22,7 +22,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short torture recovery bench bench-peers fuzz docs docs-check setup clean
+.PHONY: help go-version build install demo test check vet staticcheck unit e2e e2e-short torture recovery differential bench bench-peers fuzz docs docs-check setup clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -175,28 +175,37 @@ func errorName(code int16) string {
 
 // flattenRecords writes one line a whole batch; a broker may cut the last one short.
 func (p *diffPeer) flattenRecords(out map[string]string, path string, b []byte) {
-	for n := 0; len(b) >= 12; n++ {
-		var batch kmsg.RecordBatch
-		if batch.ReadFrom(b) != nil || batch.Length < 49 || len(b) < int(batch.Length)+12 {
+	for n := 0; ; n++ {
+		one, rest, _ := p.describeBatch(b)
+		if one == "" {
 			return
 		}
-		producer := cmp.Or(p.pids[batch.ProducerID], fmt.Sprint(batch.ProducerID))
-		body := batch.Records
-		if len(body) > int(batch.Length)-49 {
-			body = body[:batch.Length-49]
-		}
-		stamps := fmt.Sprintf("%d..%d", batch.FirstTimestamp, batch.MaxTimestamp)
-		if batch.Attributes&(1<<3|1<<5) != 0 {
-			stamps = "of the broker" // LogAppendTime, or a marker
-		}
-		if batch.Attributes&(1<<5) != 0 && len(body) > 6 {
-			body = body[:6] // the rest holds the coordinator's epoch
-		}
-		out[fmt.Sprintf("%s[%d]", path, n)] = fmt.Sprintf("offset %d+%d epoch %d attributes %#x producer %s epoch %d sequence %d count %d stamps %s body %08x",
-			batch.FirstOffset, batch.LastOffsetDelta, batch.PartitionLeaderEpoch, batch.Attributes, producer, batch.ProducerEpoch, batch.FirstSequence,
-			batch.NumRecords, stamps, crc32.ChecksumIEEE(body))
-		b = b[batch.Length+12:]
+		out[fmt.Sprintf("%s[%d]", path, n)] = one
+		b = rest
 	}
+}
+
+// describeBatch describes the first batch of b, and returns what is behind it and the offset behind its last record; nothing when it is not whole.
+func (p *diffPeer) describeBatch(b []byte) (one string, rest []byte, next int64) {
+	var batch kmsg.RecordBatch
+	if len(b) < 12 || batch.ReadFrom(b) != nil || batch.Length < 49 || len(b) < int(batch.Length)+12 {
+		return "", nil, 0
+	}
+	producer := cmp.Or(p.pids[batch.ProducerID], fmt.Sprint(batch.ProducerID))
+	body := batch.Records
+	if len(body) > int(batch.Length)-49 {
+		body = body[:batch.Length-49]
+	}
+	stamps := fmt.Sprintf("%d..%d", batch.FirstTimestamp, batch.MaxTimestamp)
+	if batch.Attributes&(1<<3|1<<5) != 0 {
+		stamps = "of the broker" // LogAppendTime, or a marker
+	}
+	if batch.Attributes&(1<<5) != 0 && len(body) > 6 {
+		body = body[:6] // the rest holds the coordinator's epoch
+	}
+	one = fmt.Sprintf("offset %d+%d epoch %d attributes %#x producer %s epoch %d sequence %d count %d stamps %s body %08x", batch.FirstOffset, batch.LastOffsetDelta,
+		batch.PartitionLeaderEpoch, batch.Attributes, producer, batch.ProducerEpoch, batch.FirstSequence, batch.NumRecords, stamps, crc32.ChecksumIEEE(body))
+	return one, b[batch.Length+12:], batch.FirstOffset + int64(batch.LastOffsetDelta) + 1
 }
 
 // difference is one path at which two answers differ.

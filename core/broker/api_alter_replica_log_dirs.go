@@ -3,6 +3,7 @@ package broker
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -40,7 +41,9 @@ func (s *Server) alterReplicaLogDirs(cl *call, req *kmsg.AlterReplicaLogDirsRequ
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			if dirs[place{t.Topic, p.Partition}] != s.opts.DataDir {
+			if err := meta.CheckTopicName(t.Topic); err != nil {
+				p.ErrorCode = int16(s.code(err))
+			} else if dirs[place{t.Topic, p.Partition}] != s.opts.DataDir {
 				p.ErrorCode = int16(wire.LogDirNotFound)
 			} else if _, err := s.opts.Replicas.Partition(t.Topic, p.Partition); err != nil {
 				p.ErrorCode = int16(s.code(err))

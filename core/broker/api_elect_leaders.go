@@ -16,7 +16,8 @@ const uncleanElection = 1
 // partitions asked for, those that need no election are not told.
 func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 	resp := kmsg.NewPtrElectLeadersResponse()
-	if req.ElectionType < 0 || req.ElectionType > uncleanElection {
+	nothing := req.Topics != nil && len(req.Topics) == 0 // then Kafka does not look at the type
+	if !nothing && (req.ElectionType < 0 || req.ElectionType > uncleanElection) {
 		resp.ErrorCode = int16(wire.InvalidRequest)
 	}
 	image := s.opts.Controller.Image()

@@ -24,21 +24,28 @@ const (
 // ListOffsets, versions 1 to 11. 2 adds isolation, 4 leader epochs, 6 is flexible, 7 the largest timestamp (KIP-734), 8 and 9 tiered storage, 10 a timeout.
 func (s *Server) listOffsets(cl *call, req *kmsg.ListOffsetsRequest) {
 	resp := kmsg.NewPtrListOffsetsResponse()
+	type place struct {
+		topic     string
+		partition int32
+	}
+	named := map[place]int{}
+	for _, t := range req.Topics {
+		for _, in := range t.Partitions {
+			named[place{t.Topic, in.Partition}]++
+		}
+	}
 	for _, t := range req.Topics {
 		out := kmsg.NewListOffsetsResponseTopic()
 		out.Topic = t.Topic
-		named := map[int32]int{}
 		for _, in := range t.Partitions {
-			named[in.Partition]++
-		}
-		for _, in := range t.Partitions {
+			at := place{t.Topic, in.Partition}
 			p := kmsg.NewListOffsetsResponseTopicPartition()
 			p.Partition, p.Timestamp, p.Offset, p.LeaderEpoch = in.Partition, -1, -1, -1
-			if named[in.Partition] != 1 { // 0 when that is answered
-				if named[in.Partition] == 0 {
+			if named[at] != 1 { // 0 when that is answered
+				if named[at] == 0 {
 					continue
 				}
-				named[in.Partition] = 0
+				named[at] = 0
 				p.ErrorCode = int16(wire.InvalidRequest)
 			} else if !isolates(req.IsolationLevel) {
 				p.ErrorCode = int16(wire.InvalidRequest)
