@@ -89,7 +89,7 @@ func (p *diffPeer) flattenSlice(out map[string]string, path, field string, v ref
 	seen := map[string]int{}
 	for _, e := range elements {
 		id := e.id
-		if n := seen[id]; n > 0 {
+		if n := seen[id]; n > 0 && !e.joins(out, path+"["+id+"].") {
 			id = fmt.Sprintf("%s/%d", id, n)
 		}
 		seen[e.id]++
@@ -103,6 +103,17 @@ func (p *diffPeer) flattenSlice(out map[string]string, path, field string, v ref
 type diffElement struct {
 	id    string
 	lines map[string]string
+}
+
+// joins tells whether the element says more of what is at a path, and nothing twice: Kafka names a topic again for partitions with an error.
+func (e diffElement) joins(out map[string]string, path string) bool {
+	for at, value := range e.lines {
+		said, again := out[path+at]
+		if again == strings.HasPrefix(at, "Partitions[") || again && said != value {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *diffPeer) identify(v reflect.Value) string {

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -201,14 +202,11 @@ func TestOneNodeAnswersAsKafkasOneNode(t *testing.T) {
 		t.Errorf("reassignments: %v, want %v", got, want)
 	}
 	dirs := kmsg.NewPtrAlterReplicaLogDirsRequest()
-	for _, dir := range []string{"data", "/elsewhere", "data"} {
+	for _, move := range []struct{ dir, topic string }{{"data", "t"}, {"/elsewhere", "neighbour"}, {"/elsewhere", ".."}, {"data", "t"}, {"data", strings.Repeat("t", 214)}} {
 		in := kmsg.NewAlterReplicaLogDirsRequestDir()
-		in.Dir = dir
+		in.Dir = move.dir
 		topic := kmsg.NewAlterReplicaLogDirsRequestDirTopic()
-		topic.Topic, topic.Partitions = "t", []int32{0, 7}
-		if dir != "data" {
-			topic.Topic = "neighbour"
-		}
+		topic.Topic, topic.Partitions = move.topic, []int32{0, 7}
 		in.Topics = append(in.Topics, topic)
 		dirs.Dirs = append(dirs.Dirs, in)
 	}
@@ -219,7 +217,7 @@ func TestOneNodeAnswersAsKafkasOneNode(t *testing.T) {
 			got = append(got, p.ErrorCode)
 		}
 	}
-	if want := []int16{0, 3, int16(wire.LogDirNotFound), int16(wire.LogDirNotFound)}; !slices.Equal(got, want) {
+	if want := []int16{0, 3, int16(wire.LogDirNotFound), int16(wire.LogDirNotFound), int16(wire.LogDirNotFound), int16(wire.LogDirNotFound), 17, 17}; !slices.Equal(got, want) {
 		t.Errorf("log dirs: %v, want %v", got, want)
 	}
 }

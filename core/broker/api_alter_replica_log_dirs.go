@@ -1,11 +1,15 @@
 package broker
 
 import (
+	"fmt"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/wire"
 )
+
+// maxMovedName is the longest name of a partition's folder that leaves room in 255 bytes for what Apache Kafka puts behind it while it moves: ".", a UUID without dashes, and "-future".
+const maxMovedName = 255 - 1 - 32 - len("-future")
 
 // AlterReplicaLogDirs, versions 1 and 2 (KIP-113). 2 is flexible. A node has one folder for logs, so a replica is where it is asked to be, or asked to
 // where there is nothing.
@@ -41,8 +45,8 @@ func (s *Server) alterReplicaLogDirs(cl *call, req *kmsg.AlterReplicaLogDirsRequ
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			if err := meta.CheckTopicName(t.Topic); err != nil {
-				p.ErrorCode = int16(s.code(err))
+			if len(fmt.Sprintf("%s-%d", t.Topic, p.Partition)) > maxMovedName {
+				p.ErrorCode = int16(wire.InvalidTopic)
 			} else if dirs[place{t.Topic, p.Partition}] != s.opts.DataDir {
 				p.ErrorCode = int16(wire.LogDirNotFound)
 			} else if _, err := s.opts.Replicas.Partition(t.Topic, p.Partition); err != nil {
