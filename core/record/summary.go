@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // Summary is what a broker wants to know of a batch's records before it takes them.
@@ -32,53 +33,101 @@ func (b Batch) Summarize(limit int) (Summary, error) {
 }
 
 func (b Batch) summarize(data []byte) (Summary, error) {
-	s := Summary{MinTimestamp: NoTimestamp, MaxTimestamp: NoTimestamp}
+	s := Summary{}
 	base, last := b.BaseTimestamp(), int64(b.LastOffsetDelta())
 	count, previous := int64(b.Count()), int64(-1)
+	earliest, latest := int64(math.MaxInt64), int64(math.MinInt64)
 	for i := range count {
-		length, n := varint(data, 0)
-		if n == 0 || length < 0 || length > int64(len(data)-n) {
-			return s, fmt.Errorf("%w: record %d of %d is malformed", ErrInvalid, i, count)
+		r := glance(data)
+		if r.size == 0 {
+			if r = look(data); r.size == 0 {
+				return s, fmt.Errorf("%w: record %d of %d is malformed", ErrInvalid, i, count)
+			}
 		}
-		delta, timestamp, key, ok := skim(data[n : n+int(length)])
-		data = data[n+int(length):]
-		switch {
-		case !ok:
-			return s, fmt.Errorf("%w: record %d of %d is malformed", ErrInvalid, i, count)
-		case delta <= previous || delta > last:
-			return s, fmt.Errorf("%w: record %d has offset delta %d", ErrInvalid, i, delta)
+		if r.delta <= previous || r.delta > last {
+			return s, fmt.Errorf("%w: record %d has offset delta %d", ErrInvalid, i, r.delta)
 		}
-		previous = delta
-		s.Gaps = s.Gaps || delta != i
-		s.NullKeys = s.NullKeys || !key
-		s.time(base + timestamp)
+		previous, data = r.delta, data[r.size:]
+		s.Gaps = s.Gaps || r.delta != i
+		s.NullKeys = s.NullKeys || r.keyLength < 0
+		if ms := base + r.timestamp; ms != NoTimestamp {
+			earliest, latest = min(earliest, ms), max(latest, ms)
+		}
 	}
 	if len(data) > 0 {
 		return s, fmt.Errorf("%w: %d bytes follow the last record", ErrInvalid, len(data))
 	}
-	if b.HasLogAppendTime() {
+	switch {
+	case b.HasLogAppendTime():
 		s.MinTimestamp, s.MaxTimestamp = b.MaxTimestamp(), b.MaxTimestamp()
+	case earliest > latest:
+		s.MinTimestamp, s.MaxTimestamp = NoTimestamp, NoTimestamp
+	default:
+		s.MinTimestamp, s.MaxTimestamp = earliest, latest
 	}
 	return s, nil
 }
 
-// time counts a record's time.
-func (s *Summary) time(ms int64) {
-	if ms == NoTimestamp {
-		return
-	}
-	if s.MinTimestamp == NoTimestamp || ms < s.MinTimestamp {
-		s.MinTimestamp = ms
-	}
-	if s.MaxTimestamp == NoTimestamp || ms > s.MaxTimestamp {
-		s.MaxTimestamp = ms
-	}
+// skimmed is what is read of a record.
+type skimmed struct {
+	size      int   // with its length in front; 0 when it is malformed
+	delta     int64 // of its offset
+	timestamp int64 // less the batch's
+	keyLength int64 // below zero without a key
 }
 
-// skim reads the body of a record: its offset delta, its time less the batch's, and whether it has a key. ok is false when its parts do not fill it.
-func skim(body []byte) (delta, timestamp int64, key, ok bool) {
+// glance reads the first record of data if it is as most are: of less than 8 KiB, with no number that takes more than two bytes, and without headers. Of others, and
+// of malformed ones, size is 0. All numbers in front of the key come from one load.
+func glance(data []byte) skimmed {
+	if len(data) < 8 {
+		return skimmed{}
+	}
+	w := binary.LittleEndian.Uint64(data)
+	length, n, w := short(w)
+	timestamp, m, w := short(w >> 8) // behind the attributes, which are unused
+	delta, d, w := short(w)
+	keyLength, k, _ := short(w)
+	at := n + m + d + k + 1
+	end, value := n+int(length), at+int(max(keyLength, 0))
+	if at > 8 || keyLength < -1 || end > len(data) || value+8 > len(data) {
+		return skimmed{}
+	}
+	valueLength, v, _ := short(binary.LittleEndian.Uint64(data[value:]))
+	headers := value + v + int(max(valueLength, 0))
+	if v > 2 || valueLength < -1 || headers != end-1 || data[headers] != 0 {
+		return skimmed{}
+	}
+	return skimmed{end, delta, timestamp, keyLength}
+}
+
+// short reads a zigzag varint of at most two bytes from the low end of w. n is how many it takes, or too many to go on, and rest what follows it.
+func short(w uint64) (v int64, n int, rest uint64) {
+	if w&0x80 == 0 {
+		return int64(w>>1&0x3f) ^ -int64(w&1), 1, w >> 8
+	}
+	if w&0x8000 == 0 {
+		return int64(w>>1&0x3f|w>>2&0x1fc0) ^ -int64(w&1), 2, w >> 16
+	}
+	return 0, 9, 0
+}
+
+// look reads the first record of data, whatever it is like.
+func look(data []byte) skimmed {
+	length, n := varint(data, 0)
+	if n == 0 || length < 0 || length > int64(len(data)-n) {
+		return skimmed{}
+	}
+	r := skim(data[n : n+int(length)])
+	if r.size > 0 {
+		r.size += n
+	}
+	return r
+}
+
+// skim reads the body of a record.
+func skim(body []byte) skimmed {
 	if len(body) == 0 {
-		return 0, 0, false, false
+		return skimmed{}
 	}
 	at := 1 // behind the attributes, which are unused
 	timestamp, n := varint(body, at)
@@ -88,16 +137,19 @@ func skim(body []byte) (delta, timestamp int64, key, ok bool) {
 	keyLength, k := varint(body, at)
 	at += k
 	if n == 0 || m == 0 || k == 0 || keyLength < -1 || keyLength > int64(len(body)-at) {
-		return 0, 0, false, false
+		return skimmed{}
 	}
 	at += int(max(keyLength, 0))
 	valueLength, v := varint(body, at)
 	at += v
 	if v == 0 || valueLength < -1 || valueLength > int64(len(body)-at) {
-		return 0, 0, false, false
+		return skimmed{}
 	}
 	at += int(max(valueLength, 0))
-	return delta, timestamp, keyLength >= 0, headersFill(body, at)
+	if !headersFill(body, at) {
+		return skimmed{}
+	}
+	return skimmed{len(body), delta, timestamp, keyLength}
 }
 
 // headersFill tells whether headers take the rest of a record, from at on.
