@@ -19,6 +19,10 @@ const (
 	flushBytes = 64 << 10
 	// directBytes is the size from which a batch goes straight to its segment: writing it twice would cost more than the second sync.
 	directBytes = 256 << 10
+	// startSyncBytes is how much of a segment is worth being written to disk before its sync: what a checkpoint finds unwritten keeps the syncs of the write-ahead
+	// log waiting, and small parts of many segments are many small writes.
+	startSyncBytes = 1 << 20
+	pageBytes      = 4096
 )
 
 // flushTail writes the log's tail to its segments: what is committed, or everything up to and including last when that is not nil. Segments
@@ -167,7 +171,10 @@ func (l *Log) writeRun(list []*entry) error {
 	for i, e := range list {
 		vectors[i] = e.batch
 	}
-	_, err = f.WriteVecAt(vectors, list[0].position)
+	if _, err = f.WriteVecAt(vectors, list[0].position); err == nil {
+		last := list[len(list)-1]
+		err = seg.startSync(f, last.position+int64(len(last.batch)))
+	}
 	if closed := f.release(); err == nil {
 		err = closed
 	}
@@ -194,6 +201,18 @@ func (l *Log) writeRun(list []*entry) error {
 	l.mu.Unlock()
 	leaveTail(list)
 	l.store.gaveBack(sum)
+	return nil
+}
+
+// startSync has the system begin to write to disk what the segment's file has up to position end, once that is much. The caller holds the log's io.
+func (s *segment) startSync(f vfs.File, end int64) error {
+	if end -= end % pageBytes; end-s.begun < startSyncBytes {
+		return nil
+	}
+	if err := f.StartSync(s.begun, end-s.begun); err != nil {
+		return err
+	}
+	s.begun = end
 	return nil
 }
 

@@ -55,6 +55,9 @@ type segment struct {
 	// largest is the largest timestamp, once known, of a sealed segment.
 	largest atomic.Pointer[int64]
 
+	// begun is up to where the system was told to write the file to disk. It is guarded by the log's io.
+	begun int64
+
 	// entered is set once the file's entry in the directory is durable: later syncs are of the file alone.
 	entered atomic.Bool
 

@@ -433,6 +433,8 @@ func (f *memFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 	return written, nil
 }
 
+func (f *memFile) StartSync(off, n int64) error { return nil }
+
 func (f *memFile) CopyTo(w io.Writer, off, n int64) (int64, error) { return copyRange(w, f, off, n) }
 
 func (f *memFile) Close() error {

@@ -18,6 +18,15 @@ func (f *osFile) Sync() error {
 	return f.control("fdatasync", func(fd int) error { return unix.Fdatasync(fd) })
 }
 
+// StartSync is sync_file_range; a file system without it begins at Sync.
+func (f *osFile) StartSync(off, n int64) error {
+	err := f.control("sync_file_range", func(fd int) error { return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) })
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) {
+		return nil
+	}
+	return err
+}
+
 // WriteVecAt writes with pwritev, going on where the kernel stopped short.
 func (f *osFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 	written := 0

@@ -53,6 +53,9 @@ type File interface {
 	Size() (int64, error)
 	// Truncate sets the length in bytes.
 	Truncate(size int64) error
+	// StartSync has the system begin to write n bytes from off on to the disk, where it can, and waits for nothing: a Sync that comes later has less to do. It makes
+	// nothing durable.
+	StartSync(off, n int64) error
 	// Sync makes the content durable (fdatasync where the system has it). After an error the content is unknown: the caller
 	// stops using the file and never retries.
 	Sync() error

@@ -73,6 +73,7 @@ func TestFilesReadBackWhatWasWritten(t *testing.T) {
 		if err != nil || n != len(want) {
 			t.Fatalf("WriteVecAt = %d, %v; want %d", n, err, len(want))
 		}
+		must(t, f.StartSync(10, int64(n)))
 		must(t, f.Sync())
 		size, err := f.Size()
 		if err != nil || size != int64(10+len(want)) {
