@@ -37,6 +37,7 @@ func produceUnsupported(version int16) kmsg.Response {
 	return r
 }
 
+// produce appends what came. It keeps nothing of the request, whose memory is used again as soon as it returns.
 func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	if cl.header.Version < produceFirst {
 		s.produceRefuse(cl, req, wire.UnsupportedVersion)
@@ -57,6 +58,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	}
 	resp := kmsg.NewPtrProduceResponse()
 	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
+	acks := req.Acks                                  // the request itself is gone when the answer is known
 	pending := storage.NewPending(func(err error) {
 		if err != nil {
 			code := s.code(err)
@@ -64,7 +66,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 				p.ErrorCode, p.BaseOffset = int16(code), -1
 			}
 		}
-		s.produced(cl, req, resp)
+		s.produced(cl, acks, resp)
 	})
 	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
 	for i := range req.Topics {
@@ -84,8 +86,8 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 }
 
 // produced answers, unless the client wants no answer: it learns of a failure from its connection, which is closed.
-func (s *Server) produced(cl *call, req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) {
-	if req.Acks != 0 {
+func (s *Server) produced(cl *call, acks int16, resp *kmsg.ProduceResponse) {
+	if acks != 0 {
 		cl.reply(resp)
 		return
 	}
@@ -187,7 +189,7 @@ func (s *Server) produceRefuse(cl *call, req *kmsg.ProduceRequest, code wire.Cod
 		}
 		resp.Topics = append(resp.Topics, t)
 	}
-	s.produced(cl, req, resp)
+	s.produced(cl, req.Acks, resp)
 }
 
 // millis is a time of the protocol.

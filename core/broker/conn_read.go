@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/milldam/milldam/core/invariant"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -49,14 +50,18 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	if size > c.server.largest {
 		return &badInputError{errors.New("a request of " + strconv.Itoa(size) + " bytes, more than one may have")}
 	}
-	frame, buffer, err := c.readFrame(r, size)
+	f, err := c.readFrame(r, size)
 	if err != nil {
 		return err
 	}
+	defer f.done()
 	c.server.metrics.bytesIn.Add(float64(size))
-	h, req, err := wire.ParseRequest(frame)
-	cl := &call{conn: c, header: h, size: int64(size), buffer: buffer, began: time.Now()}
+	h, req, err := wire.ParseRequest(f.bytes)
+	cl := &call{conn: c, header: h, size: int64(size), began: time.Now()}
 	cl.held.Store(c.server.budget)
+	if h.Key == int16(kmsg.Fetch) {
+		cl.buffer, f.buffer = f.buffer, nil
+	}
 	switch {
 	case errors.Is(err, wire.ErrUnsupportedVersion):
 		return c.unsupported(cl)
@@ -73,43 +78,65 @@ func (c *conn) serveOne(r *bufio.Reader, head [4]byte) error {
 	return c.takeReady()
 }
 
-// readFrame reads a request of size bytes, and admits it: the budget is taken when there is no error. The buffer it is in, if it is one that is used again,
-// is returned too.
-func (c *conn) readFrame(r *bufio.Reader, size int) (frame []byte, buffer *frameBuffer, err error) {
-	if err := c.expectMore(r, 2); err != nil {
-		return nil, nil, err
+// frame is a request's bytes.
+type frame struct {
+	bytes  []byte
+	conn   *conn
+	buffer *frameBuffer  // that they are in; nil when it is not used again
+	in     *bufio.Reader // that they are still in; nil when they were taken out
+}
+
+// done gives up the bytes, if they are to be used again.
+func (f *frame) done() {
+	if invariant.On && (f.buffer != nil || f.in != nil) {
+		for i := range f.bytes {
+			f.bytes[i] = '?' // what tests find who looks at a request that is over
+		}
 	}
-	key, err := r.Peek(2)
-	if err != nil {
-		return nil, nil, err
+	f.conn.server.frames.put(f.buffer)
+	if f.in != nil {
+		f.in.Discard(len(f.bytes)) // which it has
 	}
-	frames := recycled(int16(binary.BigEndian.Uint16(key)))
-	if frames {
-		buffer = c.server.frames.get(min(size, firstChunk))
-		frame = buffer.bytes
-	}
+}
+
+// readFrame reads a request of size bytes, and admits it: the budget is taken when there is no error. A Produce request is left in the reader's buffer if it fits: its
+// handler copies the batches, so that nothing of it is needed once the handler has returned.
+func (c *conn) readFrame(r *bufio.Reader, size int) (frame, error) {
+	f := frame{conn: c}
 	// The beginning is read before the request is admitted: who only announces one takes no memory from the others.
-	if frame, err = c.readMore(r, frame, min(size, firstChunk)); err != nil {
-		return nil, nil, err
+	beginning, err := c.peek(r, min(size, readBytes))
+	if err != nil {
+		return f, err
 	}
 	if err := c.admit(int64(size)); err != nil {
-		return nil, nil, err
+		return f, err
 	}
-	if frames && size > firstChunk {
-		larger := c.server.frames.get(min(size, largestChunk))
-		frame = append(larger.bytes, frame...)
-		c.server.frames.put(buffer)
-		buffer = larger
+	key := int16(binary.BigEndian.Uint16(beginning))
+	if key == int16(kmsg.Produce) && len(beginning) == size {
+		f.bytes, f.in = beginning, r
+		return f, nil
 	}
-	for len(frame) < size && err == nil {
-		room := max(len(frame), cap(frame)-len(frame))
-		frame, err = c.readMore(r, frame, min(size-len(frame), room, largestChunk))
+	if recycled(key) {
+		f.buffer = c.server.frames.get(min(size, largestChunk))
+		f.bytes = f.buffer.bytes
+	}
+	for len(f.bytes) < size && err == nil {
+		room := max(len(f.bytes), cap(f.bytes)-len(f.bytes), len(beginning))
+		f.bytes, err = c.readMore(r, f.bytes, min(size-len(f.bytes), room, largestChunk))
 	}
 	if err != nil {
 		c.server.budget.Release(int64(size))
-		return nil, nil, err
+		f.done()
 	}
-	return frame, buffer, nil
+	return f, err
+}
+
+// peek waits for the next n bytes, and leaves them in the reader's buffer.
+func (c *conn) peek(r *bufio.Reader, n int) ([]byte, error) {
+	if err := c.expectMore(r, n); err != nil {
+		return nil, err
+	}
+	return r.Peek(n)
 }
 
 // admit waits for memory. Before it waits, what is answered is written: the client may need it to go on.
@@ -125,8 +152,6 @@ func (c *conn) admit(size int64) error {
 }
 
 const (
-	// firstChunk is how much of a request is read before it is admitted.
-	firstChunk = 64 << 10
 	// largestChunk is how much of a request is allocated before its bytes have come: a size alone costs no more than this.
 	largestChunk = 4 << 20
 	// chunkTimeout is how long one chunk may take: a request that was admitted holds memory that others wait for.

@@ -4,7 +4,7 @@
 // for all that one read brought; what has to wait (a sync, new records, a rebalance) keeps its place in the connection's queue, and is written by a second
 // goroutine that exists from the first such request on. Responses leave in the order of their requests. An idle connection holds no buffer.
 //
-// Memory for requests is one budget: a frame is admitted before more of it is read than its first 64 KiB, and must come at a pace. What a fetch that waits for
+// Memory for requests is one budget: a frame is admitted before more of it is read than its first 72 KiB, and must come at a pace. What a fetch that waits for
 // records holds counts in a budget of its own; where that is full, it does not wait. A connection has a limited number of requests in flight, the server and each
 // address a limited number of connections, opened at a limited pace. Bytes that are no request close their connection and disturb no other.
 //

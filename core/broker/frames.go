@@ -8,7 +8,7 @@ import (
 )
 
 // Buffers for requests are used again, by size: to get and to clear new memory for each costs as much as to read the request. That is for the APIs with large or many
-// requests, which keep nothing of a request once they have answered it; others may keep slices of theirs.
+// requests, which keep nothing of a request: of Produce once its handler has returned, of Fetch once it is answered. Others may keep slices of theirs.
 func recycled(key int16) bool { return key == int16(kmsg.Produce) || key == int16(kmsg.Fetch) }
 
 // Buffers have room for a power of two and an eighth more, since record batches are made up to a power of two and something comes around them.
