@@ -178,6 +178,7 @@ func (s *Server) start(nc net.Conn) {
 			s.metrics.refused.Inc()
 			c.holdBack(wait)
 		} else {
+			boundPaced(nc)
 			c.readLoop()
 		}
 		s.mu.Lock()
