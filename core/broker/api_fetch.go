@@ -25,8 +25,9 @@ type fetchOp struct {
 	call    *call
 	req     *kmsg.FetchRequest
 	session *session // nil without one
+	epoch   int32    // of the session once this request had changed it, unless full
 	full    bool     // every partition is answered, also those where nothing changed
-	states  []*fetchState
+	asks    []fetchAsk
 	waiter  *replica.Waiter
 	once    sync.Once
 }
@@ -51,10 +52,10 @@ func (s *Server) fetch(cl *call, req *kmsg.FetchRequest) {
 
 // wait parks the request until there is enough, or its time is over.
 func (op *fetchOp) wait() {
-	op.req.Topics, op.req.ForgottenTopics, op.req.Rack, op.req.UnknownTags = nil, nil, "", kmsg.Tags{} // the states say it
+	op.req.Topics, op.req.ForgottenTopics, op.req.Rack, op.req.UnknownTags = nil, nil, "", kmsg.Tags{} // the asks say it
 	var parts []*replica.Partition
-	for _, st := range op.states {
-		if p, err := op.partition(st); err == nil {
+	for i := range op.asks {
+		if p, err := op.partition(&op.asks[i]); err == nil {
 			parts = append(parts, p)
 		}
 	}
@@ -75,8 +76,8 @@ func (op *fetchOp) wait() {
 
 func (op *fetchOp) byID() bool { return op.call.header.Version >= fetchTopicIDs }
 
-func (op *fetchOp) partition(st *fetchState) (*replica.Partition, error) {
-	return op.server.partitionOf(op.byID(), st.key.name, st.key.id, st.key.index)
+func (op *fetchOp) partition(a *fetchAsk) (*replica.Partition, error) {
+	return op.server.partitionOf(op.byID(), a.key.name, a.key.id, a.key.index)
 }
 
 // openSession finds or makes the request's session, and the partitions it asks for.
@@ -87,7 +88,7 @@ func (op *fetchOp) openSession() wire.Code {
 			op.server.sessions.remove(req.SessionID)
 		}
 		op.full = true
-		op.takeStates(func(st fetchState) { op.states = append(op.states, &st) })
+		op.takeAsks(func(a fetchAsk) { op.asks = append(op.asks, a) })
 		return wire.None
 	}
 	if req.SessionEpoch == 0 {
@@ -96,9 +97,9 @@ func (op *fetchOp) openSession() wire.Code {
 		}
 		op.session = &session{byID: op.byID(), epoch: 1, states: map[fetchKey]*fetchState{}}
 		op.full = true
-		op.takeStates(op.session.set)
+		op.takeAsks(op.session.set)
+		op.asks = op.session.asks()
 		op.server.sessions.add(op.session)
-		op.states = op.session.order
 		return wire.None
 	}
 	s := op.server.sessions.get(req.SessionID)
@@ -114,15 +115,15 @@ func (op *fetchOp) openSession() wire.Code {
 		return wire.FetchSessionTopicIDError
 	}
 	s.epoch = nextEpoch(s.epoch)
-	op.session = s
-	op.takeStates(s.set)
+	op.session, op.epoch = s, s.epoch
+	op.takeAsks(s.set)
 	for _, t := range req.ForgottenTopics {
 		for _, index := range t.Partitions {
 			s.forget(fetchKey{op.id(t.TopicID), op.name(t.Topic), index})
 		}
 	}
-	op.states = append([]*fetchState(nil), s.order...)
-	if len(op.states) == 0 { // a session of nothing ends
+	op.asks = s.asks()
+	if len(op.asks) == 0 { // a session of nothing ends
 		op.server.sessions.remove(s.id)
 		op.session = nil
 	}
@@ -143,10 +144,10 @@ func (op *fetchOp) name(name string) string {
 	return name
 }
 
-func (op *fetchOp) takeStates(add func(fetchState)) {
+func (op *fetchOp) takeAsks(add func(fetchAsk)) {
 	for _, t := range op.req.Topics {
 		for _, p := range t.Partitions {
-			add(fetchState{key: fetchKey{op.id(t.TopicID), op.name(t.Topic), p.Partition}, offset: record.Offset(p.FetchOffset),
+			add(fetchAsk{key: fetchKey{op.id(t.TopicID), op.name(t.Topic), p.Partition}, offset: record.Offset(p.FetchOffset),
 				epoch: record.LeaderEpoch(max(p.CurrentLeaderEpoch, -1)), maxBytes: p.PartitionMaxBytes})
 		}
 	}
@@ -154,23 +155,24 @@ func (op *fetchOp) takeStates(add func(fetchState)) {
 
 // enough tells whether the request is to be answered now: something is wrong, there are as many bytes as asked for, or none were.
 func (op *fetchOp) enough() bool {
-	if len(op.states) == 0 || op.fromReplica() {
+	if len(op.asks) == 0 || op.fromReplica() {
 		return true
 	}
 	need := int64(op.req.MinBytes)
-	for _, st := range op.states {
-		p, err := op.partition(st)
-		if err != nil || p.CheckEpoch(st.epoch) != nil {
+	for i := range op.asks {
+		a := &op.asks[i]
+		p, err := op.partition(a)
+		if err != nil || p.CheckEpoch(a.epoch) != nil {
 			return true
 		}
-		if st.offset > p.Log.End() || st.offset < p.Log.Start() {
+		if a.offset > p.Log.End() || a.offset < p.Log.Start() {
 			return true
 		}
-		if st.offset < p.Readable(op.readCommitted()) {
-			if need <= 1 || op.negative(st) {
+		if a.offset < p.Readable(op.readCommitted()) {
+			if need <= 1 || op.negative(a) {
 				return true
 			}
-			span, _, err := op.span(p, st, min(int(st.maxBytes), op.server.opts.FetchBytes), true)
+			span, _, err := op.span(p, a, min(int(a.maxBytes), op.server.opts.FetchBytes), true)
 			if err != nil {
 				return true
 			}
@@ -223,21 +225,31 @@ func (op *fetchOp) empty(wait time.Duration) *wire.FetchResponse {
 	if op.session != nil {
 		op.session.mu.Lock()
 		defer op.session.mu.Unlock()
-		resp.SessionID = op.session.id
-		for _, st := range op.states {
-			st.toldAny = false
+		if resp.SessionID = op.session.id; op.overtaken() {
+			resp.Error = wire.InvalidFetchSessionEpoch
+			return resp
+		}
+		for _, a := range op.asks {
+			if st := op.session.states[a.key]; st != nil {
+				st.toldAny = false
+			}
 		}
 	}
 	return resp
 }
 
-// build reads every partition within the limits of the request. The first that has something gives a whole batch, whatever its size.
+// build reads every partition within the limits of the request. The first that has something gives a whole batch, whatever its size. A request that another of its
+// session has overtaken would tell what the session says no more: its answer is an error, as in Kafka.
 func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 	resp := &wire.FetchResponse{Version: op.call.header.Version}
 	if op.session != nil {
 		resp.SessionID = op.session.id
 		op.session.mu.Lock()
 		defer op.session.mu.Unlock()
+		if op.overtaken() {
+			resp.Error = wire.InvalidFetchSessionEpoch
+			return resp
+		}
 	}
 	left := op.server.opts.FetchBytes
 	if op.req.MaxBytes > 0 {
@@ -246,24 +258,24 @@ func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 	if most, limited := op.server.quotas.most(op.call.header.ClientID, meta.ConsumerByteRate); limited {
 		left = int(min(float64(left), most))
 	}
-	*spans = make([]storage.Span, 0, len(op.states)) // payloads point into it
+	*spans = make([]storage.Span, 0, len(op.asks)) // payloads point into it
 	served := map[fetchKey]bool{}
 	topics := map[fetchKey]int{}
-	for _, st := range op.states {
-		out := op.read(st, &left, len(served) == 0, spans)
+	for i := range op.asks {
+		a := &op.asks[i]
+		out := op.read(a, &left, len(served) == 0, spans)
 		if out.Records != nil {
-			served[st.key] = true
+			served[a.key] = true
 		}
-		if !op.full && !op.changed(st, &out) {
+		if op.session != nil && !op.tell(a.key, &out) {
 			continue
 		}
-		st.toldHW, st.toldStart, st.toldAny = out.HighWatermark, out.LogStart, true
-		key := fetchKey{id: st.key.id, name: st.key.name}
+		key := fetchKey{id: a.key.id, name: a.key.name}
 		at, ok := topics[key]
 		if !ok {
 			at = len(resp.Topics)
 			topics[key] = at
-			resp.Topics = append(resp.Topics, wire.FetchTopic{Name: st.key.name, ID: st.key.id})
+			resp.Topics = append(resp.Topics, wire.FetchTopic{Name: a.key.name, ID: a.key.id})
 		}
 		resp.Topics[at].Partitions = append(resp.Topics[at].Partitions, out)
 	}
@@ -273,9 +285,20 @@ func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 	return resp
 }
 
-// changed tells whether an incremental response has to name the partition.
-func (op *fetchOp) changed(st *fetchState, out *wire.FetchPartition) bool {
-	return out.Records != nil || out.Error != wire.None || !st.toldAny || out.HighWatermark != st.toldHW || out.LogStart != st.toldStart
+// overtaken tells that another request of the session came after this one. The caller holds the session's mu.
+func (op *fetchOp) overtaken() bool { return !op.full && op.session.epoch != op.epoch }
+
+// tell tells whether the response has to name the partition, and if so notes what it says. The caller holds the session's mu.
+func (op *fetchOp) tell(key fetchKey, out *wire.FetchPartition) bool {
+	st := op.session.states[key]
+	if st == nil { // another request has dropped it
+		return op.full
+	}
+	if !op.full && out.Records == nil && out.Error == wire.None && st.toldAny && out.HighWatermark == st.toldHW && out.LogStart == st.toldStart {
+		return false
+	}
+	st.toldHW, st.toldStart, st.toldAny = out.HighWatermark, out.LogStart, true
+	return true
 }
 
 // Isolation levels: readCommitted is of consumers that see no aborted records.
@@ -306,39 +329,39 @@ func (op *fetchOp) fromReplica() bool {
 func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel != readUncommitted }
 
 // span is what the consumer may read of a partition, and for read_committed ones which transactions in it are aborted.
-func (op *fetchOp) span(p *replica.Partition, st *fetchState, maxBytes int, atLeastOne bool) (storage.Span, []storage.AbortedTxn, error) {
+func (op *fetchOp) span(p *replica.Partition, a *fetchAsk, maxBytes int, atLeastOne bool) (storage.Span, []storage.AbortedTxn, error) {
 	if op.readCommitted() {
-		return p.ReadCommitted(st.offset, maxBytes, atLeastOne)
+		return p.ReadCommitted(a.offset, maxBytes, atLeastOne)
 	}
-	span, err := p.Read(st.offset, maxBytes, atLeastOne)
+	span, err := p.Read(a.offset, maxBytes, atLeastOne)
 	return span, nil, err
 }
 
 // negative tells that a partition is asked for less than no bytes, which is an error where there is something to read.
-func (op *fetchOp) negative(st *fetchState) bool { return st.maxBytes < 0 || op.req.MaxBytes < 0 }
+func (op *fetchOp) negative(a *fetchAsk) bool { return a.maxBytes < 0 || op.req.MaxBytes < 0 }
 
-func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
-	out := wire.FetchPartition{Partition: st.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.readCommitted()}
-	p, err := op.partition(st)
+func (op *fetchOp) read(a *fetchAsk, left *int, atLeastOne bool, spans *[]storage.Span) wire.FetchPartition {
+	out := wire.FetchPartition{Partition: a.key.index, HighWatermark: -1, LastStable: -1, LogStart: -1, ReadCommitted: op.readCommitted()}
+	p, err := op.partition(a)
 	if err == nil && op.fromReplica() {
 		err = errNoFollower
 	}
 	if err == nil {
-		err = p.CheckEpoch(st.epoch)
+		err = p.CheckEpoch(a.epoch)
 	}
 	if err != nil {
 		out.Error = op.server.code(err)
 		return out
 	}
 	out.HighWatermark, out.LastStable, out.LogStart = p.HighWatermark(), p.LastStable(), p.Log.Start()
-	if op.negative(st) && st.offset < p.Readable(op.readCommitted()) && st.offset >= out.LogStart {
+	if op.negative(a) && a.offset < p.Readable(op.readCommitted()) && a.offset >= out.LogStart {
 		out.Error, out.HighWatermark, out.LastStable, out.LogStart = wire.UnknownServerError, -1, -1, -1
 		return out
 	}
 	if *left <= 0 && !atLeastOne {
 		return out
 	}
-	span, aborted, err := op.span(p, st, min(int(st.maxBytes), *left), atLeastOne)
+	span, aborted, err := op.span(p, a, min(int(a.maxBytes), *left), atLeastOne)
 	if err != nil { // and nothing else, as in Kafka
 		out.Error, out.HighWatermark, out.LastStable, out.LogStart = op.server.code(err), -1, -1, -1
 		return out
@@ -347,8 +370,8 @@ func (op *fetchOp) read(st *fetchState, left *int, atLeastOne bool, spans *[]sto
 		return out
 	}
 	*left -= span.Len()
-	for _, a := range aborted {
-		out.Aborted = append(out.Aborted, wire.AbortedTxn{ProducerID: a.ProducerID, First: a.First})
+	for _, txn := range aborted {
+		out.Aborted = append(out.Aborted, wire.AbortedTxn{ProducerID: txn.ProducerID, First: txn.First})
 	}
 	op.server.metrics.fetched.Add(float64(span.Len()))
 	*spans = append(*spans, span)

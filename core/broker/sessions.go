@@ -15,13 +15,17 @@ type fetchKey struct {
 	index int32
 }
 
-// fetchState is what a client asked for of a partition, and what it was told last.
-type fetchState struct {
+// fetchAsk is what a client asks for of a partition.
+type fetchAsk struct {
 	key      fetchKey
 	offset   record.Offset
 	epoch    record.LeaderEpoch
 	maxBytes int32
+}
 
+// fetchState is a partition of a session: what is asked for of it, and what the client was told last.
+type fetchState struct {
+	fetchAsk
 	toldHW    record.Offset
 	toldStart record.Offset
 	toldAny   bool
@@ -35,7 +39,7 @@ type session struct {
 	order  []*fetchState
 	states map[fetchKey]*fetchState
 	used   *list.Element
-	mu     sync.Mutex // held while a request of the session is served
+	mu     sync.Mutex // guards epoch, order and states
 }
 
 // sessionCache keeps the sessions that were used last.
@@ -88,14 +92,23 @@ func (c *sessionCache) remove(id int32) {
 }
 
 // set adds or changes what is asked for of a partition.
-func (s *session) set(st fetchState) {
-	if old := s.states[st.key]; old != nil {
-		old.offset, old.epoch, old.maxBytes = st.offset, st.epoch, st.maxBytes
+func (s *session) set(a fetchAsk) {
+	if old := s.states[a.key]; old != nil {
+		old.fetchAsk = a
 		return
 	}
-	added := st
-	s.states[st.key] = &added
-	s.order = append(s.order, &added)
+	added := &fetchState{fetchAsk: a}
+	s.states[a.key] = added
+	s.order = append(s.order, added)
+}
+
+// asks is what is asked for now, in the order it is served. The next request may change it while this one waits.
+func (s *session) asks() []fetchAsk {
+	list := make([]fetchAsk, len(s.order))
+	for i, st := range s.order {
+		list[i] = st.fetchAsk
+	}
+	return list
 }
 
 // forget drops a partition.
