@@ -47,7 +47,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 		s.produceRefuse(cl, req, wire.InvalidRequiredAcks)
 		return
 	}
-	cl.throttle = s.quotas.use(cl.header.ClientID, meta.ProducerByteRate, float64(cl.size), time.Now())
+	cl.throttle = s.quotas.use(cl.header.ClientID, meta.ProducerByteRate, float64(cl.size), cl.began)
 	if cl.throttle > 0 { // also what comes before the response, and where there is none
 		cl.conn.mute(time.Now().Add(cl.throttle))
 	}
@@ -68,6 +68,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 		}
 		s.produced(cl, acks, resp)
 	})
+	bytes := 0
 	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		t, out := &req.Topics[i], &resp.Topics[i]
@@ -79,9 +80,11 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 			p.Default()
 			if s.producePartition(cl, t, &t.Partitions[j], p, guards[&t.Partitions[j]], pending) {
 				refused = append(refused, p)
+				bytes += len(t.Partitions[j].Records)
 			}
 		}
 	}
+	s.metrics.produced.Add(float64(bytes))
 	pending.Arm()
 }
 
@@ -140,7 +143,6 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 	if err != nil {
 		return fail(err)
 	}
-	s.metrics.produced.Add(float64(len(batch)))
 	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = int64(a.BaseOffset), a.LogAppendTime, int64(a.LogStart)
 	return true
 }

@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,7 +46,22 @@ func (cl *call) reply(resp kmsg.Response) {
 			r.SetThrottle(int32(wait.Milliseconds()))
 		}
 	}
-	cl.answer(wire.AppendResponse(nil, cl.header.Correlation, resp), nil, nil)
+	cl.answer(encode(cl.header.Correlation, resp), nil, nil)
+}
+
+// scratch has room for responses while they are made: one that grew as it is appended to would be copied many times.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// encode returns resp as a frame.
+func encode(correlation int32, resp kmsg.Response) []byte {
+	b := scratch.Get().(*[]byte)
+	defer scratch.Put(b)
+	frame := wire.AppendResponse((*b)[:0], correlation, resp)
+	if cap(frame) > keptOutBytes {
+		return frame
+	}
+	*b = frame
+	return bytes.Clone(frame)
 }
 
 // throttled counts the time that the request took, and mutes the connection for as long as its client is over a quota.

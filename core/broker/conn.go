@@ -129,7 +129,7 @@ func (c *conn) waitMuted() error {
 	c.mu.Lock()
 	until := c.mu.muted
 	c.mu.Unlock()
-	if !time.Now().Before(until) {
+	if until.IsZero() || !time.Now().Before(until) {
 		return nil
 	}
 	if err := c.flush(); err != nil {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ type metrics struct {
 	produced    prometheus.Counter
 	fetched     prometheus.Counter
 	throttled   prometheus.Counter
+	apis        sync.Map // *apiMetrics by key
 }
 
 func newMetrics() *metrics {
@@ -45,9 +47,24 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) observe(cl *call, _ error) {
-	name := kmsg.NameForKey(cl.header.Key)
-	m.requests.WithLabelValues(name).Inc()
-	m.seconds.WithLabelValues(name).Observe(time.Since(cl.began).Seconds())
+	a := m.of(cl.header.Key)
+	a.requests.Inc()
+	a.seconds.Observe(time.Since(cl.began).Seconds())
+}
+
+// apiMetrics are those of one API, looked up once.
+type apiMetrics struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
+}
+
+func (m *metrics) of(key int16) *apiMetrics {
+	if known, ok := m.apis.Load(key); ok {
+		return known.(*apiMetrics)
+	}
+	name := kmsg.NameForKey(key)
+	a, _ := m.apis.LoadOrStore(key, &apiMetrics{m.requests.WithLabelValues(name), m.seconds.WithLabelValues(name)})
+	return a.(*apiMetrics)
 }
 
 // Collectors are the server's metrics, to be registered.

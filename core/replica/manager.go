@@ -119,7 +119,7 @@ func (m *Manager) takeLocked(image *meta.Image, t *meta.Topic) {
 		}
 		l.SetConfig(config)
 		p := &Partition{Log: l, Topic: t, Index: int32(i)}
-		p.mu.epoch = t.Partitions[i].LeaderEpoch
+		p.epoch.Store(int32(t.Partitions[i].LeaderEpoch))
 		parts = append(parts, p)
 		m.mu.logs[l] = p
 	}

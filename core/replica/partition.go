@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
@@ -15,9 +16,10 @@ type Partition struct {
 	Topic *meta.Topic // as it was when the partition was made; name and id do not change
 	Index int32
 
+	epoch atomic.Int32 // of the leader
+
 	mu struct {
 		sync.Mutex
-		epoch   record.LeaderEpoch
 		waiters map[*Waiter]struct{}
 	}
 }
@@ -26,11 +28,7 @@ type Partition struct {
 const NoEpoch record.LeaderEpoch = -1
 
 // Epoch is the current leader epoch.
-func (p *Partition) Epoch() record.LeaderEpoch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.mu.epoch
-}
+func (p *Partition) Epoch() record.LeaderEpoch { return record.LeaderEpoch(p.epoch.Load()) }
 
 // CheckEpoch compares what a client believes with the current leader epoch. ErrFencedEpoch, ErrUnknownEpoch.
 func (p *Partition) CheckEpoch(epoch record.LeaderEpoch) error {

@@ -337,7 +337,7 @@ func TestWheelEndsEveryWaitOnce(t *testing.T) {
 
 func TestLeaderEpochIsChecked(t *testing.T) {
 	p := newNode(t, vfs.NewMem()).topic("t")
-	p.mu.epoch = 5
+	p.epoch.Store(5)
 	for epoch, want := range map[record.LeaderEpoch]error{NoEpoch: nil, 5: nil, 4: ErrFencedEpoch, 6: ErrUnknownEpoch} {
 		if err := p.CheckEpoch(epoch); !errors.Is(err, want) || err != nil && !strings.Contains(err.Error(), "t-0") {
 			t.Errorf("epoch %d: %v, want %v", epoch, err, want)

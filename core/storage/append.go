@@ -3,13 +3,14 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/milldam/milldam/core/record"
 )
 
 // checkBatch checks what can be checked of a batch by itself.
-func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time) error {
+func checkBatch(b record.Batch, c *LogConfig, origin AppendOrigin, now time.Time) error {
 	if err := b.Verify(); err != nil {
 		switch {
 		case errors.Is(err, record.ErrCRC):
@@ -44,7 +45,7 @@ func checkBatch(b record.Batch, c LogConfig, origin AppendOrigin, now time.Time)
 	return checkRecords(b, c, now)
 }
 
-func checkSize(b record.Batch, c LogConfig) error {
+func checkSize(b record.Batch, c *LogConfig) error {
 	switch {
 	case len(b) > int(c.MaxMessageBytes):
 		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, len(b), c.MaxMessageBytes)
@@ -55,7 +56,7 @@ func checkSize(b record.Batch, c LogConfig) error {
 }
 
 // recompressed is a batch as compression.type wants it, which may be larger.
-func recompressed(b record.Batch, c LogConfig) (record.Batch, error) {
+func recompressed(b record.Batch, c *LogConfig) (record.Batch, error) {
 	again, err := b.Recompress(c.Codec, c.CompressionLevel, int(c.MaxMessageBytes)*maxDecompressed)
 	if err != nil {
 		return nil, err
@@ -69,8 +70,9 @@ const maxDecompressed = 256
 
 // checkRecords looks into the records: they are as many as the header says, their offsets have no gap, compacted topics get keys, and every timestamp is
 // allowed.
-func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
+func checkRecords(b record.Batch, c *LogConfig, now time.Time) error {
 	r, err := b.Summarize(int(c.MaxMessageBytes) * maxDecompressed)
+	times := c.times(now)
 	switch {
 	case errors.Is(err, record.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
@@ -82,8 +84,8 @@ func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
 		return err
 	case r.Gaps:
 		return fmt.Errorf("%w: the records' offsets have a gap", ErrInvalidRecord)
-	case c.CleanupCompact && r.NullKeys, !c.LogAppendTime && errors.Join(checkTimestamp(r.MinTimestamp, c, now), checkTimestamp(r.MaxTimestamp, c, now)) != nil:
-		return badRecords(b, c, now)
+	case c.CleanupCompact && r.NullKeys, !c.LogAppendTime && !(times.has(r.MinTimestamp) && times.has(r.MaxTimestamp)):
+		return badRecords(b, c, times)
 	}
 	if largest := max(r.MaxTimestamp, record.NoTimestamp); largest != b.MaxTimestamp() {
 		b.SetMaxTimestamp(largest) // as Kafka: time lookups rely on it
@@ -92,14 +94,14 @@ func checkRecords(b record.Batch, c LogConfig, now time.Time) error {
 }
 
 // badRecords tells which records of a batch are refused.
-func badRecords(b record.Batch, c LogConfig, now time.Time) error {
+func badRecords(b record.Batch, c *LogConfig, times timeRange) error {
 	refused := &RecordErrors{}
 	err := b.Each(int(c.MaxMessageBytes)*maxDecompressed, func(r *record.Record) error {
 		var err error
 		if c.CleanupCompact && r.Key == nil {
 			err = fmt.Errorf("%w: a compacted topic takes no record without a key", ErrInvalidRecord)
 		} else if !c.LogAppendTime {
-			err = checkTimestamp(r.Timestamp, c, now)
+			err = times.check(r.Timestamp)
 		}
 		if err != nil {
 			refused.Records = append(refused.Records, RecordError{Index: int32(r.Offset - b.BaseOffset()), Err: err})
@@ -112,12 +114,28 @@ func badRecords(b record.Batch, c LogConfig, now time.Time) error {
 	return refused
 }
 
-// checkTimestamp tells whether a record may have a time.
-func checkTimestamp(ms int64, c LogConfig, now time.Time) error {
-	early := c.TimestampBeforeMax >= 0 && ms < now.Add(-c.TimestampBeforeMax).UnixMilli()
-	late := c.TimestampAfterMax >= 0 && ms > now.Add(c.TimestampAfterMax).UnixMilli()
-	if ms != record.NoTimestamp && (early || late) {
-		return fmt.Errorf("%w: %d lies outside message.timestamp.before.max.ms and message.timestamp.after.max.ms", ErrTimestamp, ms)
+// timeRange is between which times, in ms, a record's must lie.
+type timeRange struct{ first, last int64 }
+
+func (c *LogConfig) times(now time.Time) timeRange {
+	r := timeRange{math.MinInt64, math.MaxInt64}
+	if c.TimestampBeforeMax >= 0 {
+		r.first = now.Add(-c.TimestampBeforeMax).UnixMilli()
 	}
-	return nil
+	if c.TimestampAfterMax >= 0 {
+		r.last = now.Add(c.TimestampAfterMax).UnixMilli()
+	}
+	return r
+}
+
+// has tells whether a record may have a time.
+func (r timeRange) has(ms int64) bool {
+	return ms == record.NoTimestamp || r.first <= ms && ms <= r.last
+}
+
+func (r timeRange) check(ms int64) error {
+	if r.has(ms) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d lies outside message.timestamp.before.max.ms and message.timestamp.after.max.ms", ErrTimestamp, ms)
 }

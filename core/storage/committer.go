@@ -13,14 +13,23 @@ type Pending struct {
 	left atomic.Int64 // registered and not resolved, and one for Arm
 	err  atomic.Pointer[error]
 	done func(error)
+	now  time.Time // when it was made: of all its appends
 }
 
 // NewPending returns a Pending that calls done once, after Arm and after every append registered with it was committed, from the goroutine that saw the
 // last of the two. The error is not nil when the store went offline. done must not block.
 func NewPending(done func(err error)) *Pending {
-	p := &Pending{done: done}
+	p := &Pending{done: done, now: time.Now()}
 	p.left.Store(1)
 	return p
+}
+
+// time is when the appends of p came. p may be nil.
+func (p *Pending) time() time.Time {
+	if p == nil {
+		return time.Now()
+	}
+	return p.now
 }
 
 func (p *Pending) add() { p.left.Add(1) }

@@ -34,13 +34,15 @@ type Log struct {
 	// fresh is set while the directory, or the small files in it, are not durable yet.
 	fresh atomic.Bool
 
+	// configured is replaced, never changed.
+	configured atomic.Pointer[LogConfig]
+
 	// rewrites counts the segments that were replaced or removed. It rises before their files change.
 	rewrites atomic.Int64
 
 	mu struct {
 		sync.Mutex
-		config LogConfig
-		err    error // first failure, or ErrRemoved
+		err error // first failure, or ErrRemoved
 		// damage is set when what was synced is not what was written. Nobody reads or appends then; what was acknowledged before still goes to its segment.
 		damage error
 		// removing is set while the removal is made durable: nobody gets in, and the tail is still kept.
@@ -111,7 +113,7 @@ func leaveTail(list []*entry) {
 func newLog(s *Store, id record.TopicID, topic string, partition int32, c LogConfig) *Log {
 	l := &Log{store: s, id: id, topic: topic, partition: partition}
 	l.dir = path.Join(s.opts.Dir, logsDir, l.String())
-	l.mu.config = c
+	l.configured.Store(&c)
 	l.mu.segments = []*segment{l.newSegment(0)}
 	return l
 }
@@ -178,18 +180,10 @@ func (l *Log) fail(err error) {
 	}
 }
 
-func (l *Log) config() LogConfig {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.config
-}
+func (l *Log) config() LogConfig { return *l.configured.Load() }
 
 // SetConfig replaces the configuration.
-func (l *Log) SetConfig(c LogConfig) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mu.config = c
-}
+func (l *Log) SetConfig(c LogConfig) { l.configured.Store(&c) }
 
 // SizeBytes is the size of the log's batches.
 func (l *Log) SizeBytes() int64 {
@@ -240,8 +234,7 @@ type Appended struct {
 // Errors: ErrCorrupt, ErrMagic, ErrUnsupportedCodec, ErrInvalidRecord, ErrTooLarge, ErrLargerThanSegment, ErrTimestamp, ErrOutOfOrderSequence,
 // ErrProducerFenced, ErrTxnState, ErrDiskFull, ErrOffline, ErrRemoved.
 func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin AppendOrigin, v *Verification, p *Pending) (Appended, error) {
-	now := time.Now()
-	config := l.config()
+	now, config := p.time(), l.configured.Load()
 	if err := checkBatch(batch, config, origin, now); err != nil {
 		return Appended{}, fmt.Errorf("append to %s: %w", l, err)
 	}
@@ -256,7 +249,7 @@ func (l *Log) Append(batch record.Batch, epoch record.LeaderEpoch, origin Append
 	}
 	logAppendTime := int64(-1)
 	if config.LogAppendTime && origin == FromClient {
-		logAppendTime = now.UnixMilli()
+		logAppendTime = time.Now().UnixMilli() // not the request's, which may have waited for room
 		batch.SetLogAppendTime(logAppendTime)
 	}
 	kept, in, err := l.store.slabs.keep(batch)
@@ -323,7 +316,7 @@ func (l *Log) enqueueLocked(b record.Batch, in *slab, epoch record.LeaderEpoch, 
 // and on recovery.
 func (l *Log) pushLocked(b record.Batch) *entry {
 	active := l.mu.segments[len(l.mu.segments)-1]
-	if !active.fitsLocked(b, l.mu.config) {
+	if !active.fitsLocked(b, l.configured.Load()) {
 		active = l.rollLocked(b.BaseOffset())
 	}
 	return l.placeLocked(b, active)
@@ -353,7 +346,8 @@ func (l *Log) placeLocked(b record.Batch, active *segment) *entry {
 // newSegment is an empty segment. Its age is counted less a random part of segment.jitter.ms, so that not all partitions roll at once.
 func (l *Log) newSegment(base record.Offset) *segment {
 	s := &segment{log: l, base: base, end: base, live: newIndex(), youngest: timeEntry{timestamp: record.NoTimestamp}, dated: true, created: time.Now()}
-	if jitter := min(l.mu.config.SegmentJitter, l.mu.config.segmentAge()); jitter > 0 {
+	c := l.configured.Load()
+	if jitter := min(c.SegmentJitter, c.segmentAge()); jitter > 0 {
 		s.jitter = rand.N(jitter)
 	}
 	return s

@@ -110,7 +110,7 @@ type LogConfig struct {
 }
 
 // segmentAge is the age at which a segment is sealed: a compacted one is so in time for max.compaction.lag.ms.
-func (c LogConfig) segmentAge() time.Duration {
+func (c *LogConfig) segmentAge() time.Duration {
 	if lag := c.MaxCompactionLag; c.CleanupCompact && lag > 0 && (c.SegmentAge < 0 || lag < c.SegmentAge) {
 		return lag
 	}

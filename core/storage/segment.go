@@ -97,7 +97,7 @@ func (s *segment) addLocked(b record.Batch) int64 {
 	if !s.hasFirst {
 		s.first, s.hasFirst = b.MaxTimestamp(), true
 	}
-	s.live.add(b, len(b), s.base, at, int64(s.log.mu.config.IndexIntervalBytes))
+	s.live.add(b, len(b), s.base, at, int64(s.log.configured.Load().IndexIntervalBytes))
 	s.size += int64(len(b))
 	s.end = b.NextOffset()
 	return at
@@ -115,7 +115,7 @@ func (s *segment) wroteLocked(b record.Batch, end int64) {
 const maxSegmentBytes = math.MaxInt32
 
 // fitsLocked tells whether a batch may still be added.
-func (s *segment) fitsLocked(b record.Batch, c LogConfig) bool {
+func (s *segment) fitsLocked(b record.Batch, c *LogConfig) bool {
 	switch limit := min(c.SegmentBytes, maxSegmentBytes); {
 	case s.size == 0:
 		return true
@@ -139,7 +139,7 @@ func (s *segment) ageLocked(b record.Batch) time.Duration {
 
 // indexFullLocked tells whether an index file would be larger than segment.index.bytes with one entry more. Of what was there when the log was opened the
 // number of entries is that of its intervals.
-func (s *segment) indexFullLocked(c LogConfig) bool {
+func (s *segment) indexFullLocked(c *LogConfig) bool {
 	older := s.liveFrom / max(int64(c.IndexIntervalBytes), 1)
 	return (int64(len(s.live.offsets))+older+1)*offsetEntryBytes > int64(c.SegmentIndexBytes) ||
 		(int64(len(s.live.times))+older+2)*timeEntryBytes > int64(c.SegmentIndexBytes)
