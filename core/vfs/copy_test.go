@@ -50,8 +50,10 @@ func TestCopyTo(t *testing.T) {
 		}{
 			{"all", 0, int64(len(content)), false},
 			{"a part", 12345, 2*copyBytes + 1, false},
+			{"a short part", 12345, 4096, false},
 			{"nothing", 7, 0, false},
 			{"more than there is", int64(len(content)) - 10, 20, true},
+			{"more than there is, and long", int64(len(content)) - copyBytes, copyBytes + 10, true},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
 				want := content[tc.off:min(tc.off+tc.n, int64(len(content)))]

@@ -53,10 +53,13 @@ func (f *osFile) WriteVecAt(bufs [][]byte, off int64) (int, error) {
 	return written, nil
 }
 
-// CopyTo uses sendfile where w is a connection.
+// smallestSend is the shortest range for sendfile: a copy of less costs less than a system call and a packet of its own, and may share those with what comes before and after.
+const smallestSend = 32 << 10
+
+// CopyTo uses sendfile where w is a connection and the range is long enough.
 func (f *osFile) CopyTo(w io.Writer, off, n int64) (int64, error) {
 	c, ok := w.(syscall.Conn)
-	if !ok {
+	if !ok || n < smallestSend {
 		return copyRange(w, f, off, n)
 	}
 	to, err := c.SyscallConn()

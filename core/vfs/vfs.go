@@ -46,8 +46,8 @@ type File interface {
 	// WriteVecAt writes bufs one behind the other from off on, in as few system calls as the system allows. It does not keep
 	// or change bufs. It returns the bytes written; fewer than all come with an error.
 	WriteVecAt(bufs [][]byte, off int64) (int, error)
-	// CopyTo writes the n bytes from off on to w; fewer come with an error. Where w is a syscall.Conn, as TCP connections are, and the system can, they
-	// go from the file to the connection without passing through the process.
+	// CopyTo writes the n bytes from off on to w; fewer come with an error. Where w is a syscall.Conn, as TCP connections are, and the system can, a
+	// long range goes from the file to the connection without passing through the process.
 	CopyTo(w io.Writer, off, n int64) (int64, error)
 	// Size returns the length in bytes.
 	Size() (int64, error)
