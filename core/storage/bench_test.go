@@ -96,7 +96,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkReadSegment reads a segment through Spans of 1 MiB, whose batches are checked on the way, and the same ranges as they are.
+// BenchmarkReadSegment reads a segment through Spans of 1 MiB, whose batches are checked on the way, finds them alone, and reads the same ranges as they are.
 func BenchmarkReadSegment(b *testing.B) {
 	l := benchStore(b, 1)[0]
 	value := strings.Repeat("v", 16<<10)
@@ -122,6 +122,7 @@ func BenchmarkReadSegment(b *testing.B) {
 		}
 	}
 	b.Run("checked", func(b *testing.B) { each(b, func(s *Span) (int64, error) { return s.WriteTo(io.Discard) }) })
+	b.Run("found", func(b *testing.B) { each(b, func(s *Span) (int64, error) { return int64(s.Len()), nil }) })
 	b.Run("plain", func(b *testing.B) {
 		buf := make([]byte, 64<<10)
 		each(b, func(s *Span) (int64, error) {
