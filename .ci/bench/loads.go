@@ -36,7 +36,7 @@ func (t *tools) loads(d time.Duration) []load {
 	fetch := func(conns int) load {
 		read := raw{mode: "rawc", partitions: 8, conns: conns, duration: fetchTime}
 		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", partitions: 8, targets: []target{notSlower, noMoreCPU, fifthRSS},
-			prepare: func(s *server) error { _, err := t.gen(s, fill); return err },
+			prepare: func(s *server) error { return t.fill(s, fill) },
 			run:     func(s *server) (sample, error) { return t.gen(s, read) }}
 	}
 	client := func(name, mode string) load {
@@ -44,7 +44,7 @@ func (t *tools) loads(d time.Duration) []load {
 		r := raw{mode: mode, partitions: 8, per: 1, batchBytes: 1_000_000, conns: 1, depth: 5, duration: d}
 		l := load{name: name, unit: "MB/s", partitions: 8, targets: []target{notSlower}, run: func(s *server) (sample, error) { return t.gen(s, r) }}
 		if mode == "kgoc" {
-			l.prepare = func(s *server) error { _, err := t.gen(s, fill); return err }
+			l.prepare = func(s *server) error { return t.fill(s, fill) }
 		}
 		return l
 	}
@@ -135,6 +135,24 @@ func find(text []byte, pattern string) (float64, error) {
 		return 0, fmt.Errorf("nothing like %s in:\n%s", pattern, text)
 	}
 	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// filledBytes is more than a consumer takes in its time. One that comes to the end waits there, and looks slower the faster it was.
+const filledBytes = 1.5e9
+
+// fill produces with r until a consumer has enough to read.
+func (t *tools) fill(s *server, r raw) error {
+	for filled := 0.0; filled < filledBytes; {
+		m, err := t.gen(s, r)
+		if err != nil {
+			return err
+		}
+		if m.Bytes <= 0 {
+			return fmt.Errorf("%s takes no records", s.name)
+		}
+		filled += m.Bytes
+	}
+	return nil
 }
 
 // warmUp brings a system to where it stays: the JVM compiles as it runs.
