@@ -39,5 +39,9 @@ func epochEnd(p *replica.Partition, epoch record.LeaderEpoch) (record.LeaderEpoc
 	case epoch > now:
 		return -1, -1
 	}
-	return p.Log.EpochEnd(epoch)
+	found, end := p.Log.EpochEnd(epoch)
+	if found == -1 && epoch != -1 { // the epoch of now is the first, and nothing was appended in it
+		return epoch, p.Log.Start()
+	}
+	return found, end
 }

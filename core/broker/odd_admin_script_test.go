@@ -90,6 +90,8 @@ func playOddAdministration(s *txnScript) {
 	for _, version := range []int16{2, 4} {
 		epochs("as it should be", version, 0, -1, 0)
 		epochs("an epoch below zero", version, 0, -1, -1)
+		epochs("an epoch that never was", version, 0, -1, -2)
+		epochs("an epoch that never was, no records", version, 2, -1, -2)
 		epochs("a later epoch", version, 0, -1, 5)
 		epochs("a later present epoch", version, 0, 7, 0)
 		epochs("no such partition", version, 1000, -1, 0)

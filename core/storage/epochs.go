@@ -29,7 +29,7 @@ func (e epochs) with(epoch record.LeaderEpoch, offset record.Offset) epochs {
 // end returns the largest epoch not above epoch, and where it ends. An epoch below all others, whose records are gone, ends where the first of them begins; -1 and -1 is
 // that there is none at all.
 func (e epochs) end(epoch record.LeaderEpoch, logEnd record.Offset) (record.LeaderEpoch, record.Offset) {
-	if len(e) > 0 && epoch >= 0 && epoch < e[0].epoch {
+	if len(e) > 0 && epoch != -1 && epoch < e[0].epoch { // -1 asks for none
 		return epoch, e[0].start
 	}
 	for i := len(e) - 1; i >= 0; i-- {

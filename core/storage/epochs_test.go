@@ -10,6 +10,7 @@ import (
 func TestWhereEpochsEnd(t *testing.T) {
 	e := epochs{}.with(2, 10).with(5, 20)
 	for epoch, want := range map[record.LeaderEpoch]string{
+		-2: "-2 10", // as Kafka answers
 		-1: "-1 -1",
 		0:  "0 10", // its records are gone
 		2:  "2 20",
