@@ -194,6 +194,15 @@ func TestOneNodeAnswersAsKafkasOneNode(t *testing.T) {
 	}
 	move.Topics = append(move.Topics, in)
 	move.SetVersion(1)
+	move.AllowReplicationFactorChange = false
+	if resp := ask[*kmsg.AlterPartitionAssignmentsResponse](t, r, move); resp.AllowReplicationFactorChange {
+		t.Error("the answer does not repeat what the request allows")
+	}
+	nothing := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	nothing.Version, nothing.AllowReplicationFactorChange = 1, false
+	if resp := ask[*kmsg.AlterPartitionAssignmentsResponse](t, r, nothing); !resp.AllowReplicationFactorChange {
+		t.Error("the answer to no topics is not Kafka's, which has its defaults")
+	}
 	got = nil
 	for _, p := range ask[*kmsg.AlterPartitionAssignmentsResponse](t, r, move).Topics[0].Partitions {
 		got = append(got, p.ErrorCode)

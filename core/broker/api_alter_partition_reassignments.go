@@ -15,9 +15,10 @@ import (
 func (s *Server) alterPartitionReassignments(cl *call, req *kmsg.AlterPartitionAssignmentsRequest) {
 	image := s.opts.Controller.Image()
 	resp := kmsg.NewPtrAlterPartitionAssignmentsResponse()
-	resp.AllowReplicationFactorChange = req.AllowReplicationFactorChange
-	if len(req.Topics) == 0 {
+	if len(req.Topics) == 0 { // Kafka's answer is then nothing but defaults
 		resp.ErrorMessage = new(string)
+	} else {
+		resp.AllowReplicationFactorChange = req.AllowReplicationFactorChange
 	}
 	for _, in := range req.Topics {
 		out := kmsg.NewAlterPartitionAssignmentsResponseTopic()

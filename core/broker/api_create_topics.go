@@ -43,7 +43,7 @@ func (s *Server) createTopics(cl *call, req *kmsg.CreateTopicsRequest) {
 		}
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		if err == nil {
-			s.fillCreated(&out, in, t, req.ValidateOnly)
+			s.fillCreated(&out, in, t)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
@@ -90,14 +90,12 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 }
 
 // fillCreated adds what versions from 5 on tell of a topic that was made.
-func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, in *kmsg.CreateTopicsRequestTopic, t *meta.Topic, dryRun bool) {
+func (s *Server) fillCreated(out *kmsg.CreateTopicsResponseTopic, in *kmsg.CreateTopicsRequestTopic, t *meta.Topic) {
 	sent := map[string]*string{} // values are told as they came
 	for _, c := range in.Configs {
 		sent[c.Name] = c.Value
 	}
-	if !dryRun {
-		out.TopicID = t.ID
-	}
+	out.TopicID = t.ID // of one that was only planned too, as in Kafka
 	out.NumPartitions, out.ReplicationFactor = int32(len(t.Partitions)), int16(len(t.Partitions[0].Replicas))
 	for _, e := range s.opts.Controller.TopicConfig(s.opts.Controller.Image(), t) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()

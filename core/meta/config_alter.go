@@ -115,15 +115,15 @@ func (c *Controller) decideTopicConfig(i *Image, name string, ops []ConfigOp, re
 	if name == "" {
 		return nil, refused(ErrInvalidRequest, "Default topic resources are not allowed.")
 	}
-	if err := CheckTopicName(name); err != nil {
-		return nil, err
-	}
 	t, there := i.Topic(name), true
 	if t == nil { // what is wrong with the ops is told before
 		t, there = &Topic{Name: name}, false
 	}
 	known := knownConfigs().topic
 	config, err := alter(t.Config, ops, replace, known, func(def definition) string { return c.topicValue(i, t, def)[0].Value })
+	if err == nil {
+		err = CheckTopicName(name)
+	}
 	if err == nil {
 		err = checkTopicConfig(config)
 	}

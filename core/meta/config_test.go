@@ -27,6 +27,8 @@ func TestConfigValuesAreCheckedAsKafkaChecksThem(t *testing.T) {
 		text     string
 	}{
 		{topic, set("retention.ms", " 5 ", "preallocate", "TRUE"), nil, ""},
+		{Resource{ResourceTopic, "no/slash"}, []ConfigOp{{Key: "retention.ms", Value: "5", Op: OpAppend}}, ErrInvalidConfig, "not LIST"}, // before the name
+		{Resource{ResourceTopic, "no/slash"}, set("retention.ms", "many"), ErrInvalidTopic, "no/slash"},
 		{topic, set("cleanup.policy", ""), nil, ""},
 		{topic, set("cleanup.policy", "compact, delete"), nil, ""},
 		{topic, set("cleanup.policy", "compress"), ErrInvalidConfig, "must be one of: compact, delete"},
