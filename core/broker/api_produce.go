@@ -129,7 +129,7 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 		return fail(err)
 	}
 	a, err := p.Append(batch, storage.FromClient, g.verification, pending)
-	if errors.Is(err, storage.ErrTimestamp) || errors.Is(err, storage.ErrInvalidRecord) && !errors.Is(err, record.ErrInvalid) && !errors.Is(err, record.ErrTruncated) { // whole, and refused
+	if errors.Is(err, storage.ErrTimestamp) || errors.Is(err, storage.ErrOutOfOrderSequence) || errors.Is(err, storage.ErrInvalidRecord) && !errors.Is(err, record.ErrInvalid) && !errors.Is(err, record.ErrTruncated) { // whole, and refused
 		out.LogStartOffset = int64(p.Log.Start())
 	}
 	var bad *storage.RecordErrors

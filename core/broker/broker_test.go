@@ -440,6 +440,9 @@ func TestProduceAnswersKafkasCodes(t *testing.T) {
 			t.Errorf("%s: code %d, want %d", name, p.ErrorCode, c.want)
 		}
 	}
+	if p := produceRaw(t, r, "t", idempotent(t, 9)); p.LogStartOffset != 0 {
+		t.Errorf("a gap: log start %d, where Kafka says 0", p.LogStartOffset)
+	}
 	if p := produceRaw(t, r, "nobody made it", idempotent(t, 0)); p.ErrorCode != int16(wire.UnknownTopicOrPartition) {
 		t.Errorf("an unknown topic: %+v", p)
 	}

@@ -57,7 +57,11 @@ func (l *Log) verify(id record.ProducerID, epoch record.ProducerEpoch, first rec
 //
 // Errors: ErrProducerFenced, ErrCoordinatorFenced, ErrDiskFull, ErrOffline, ErrRemoved.
 func (l *Log) AppendMarker(m record.Marker, transactionVersion int8, epoch record.LeaderEpoch, p *Pending) (Appended, error) {
-	b := m.Batch(time.Now().UnixMilli())
+	now := time.Now().UnixMilli()
+	b := m.Batch(now)
+	if l.config().LogAppendTime {
+		b.SetLogAppendTime(now)
+	}
 	if err := l.store.room(len(b)); err != nil {
 		return Appended{}, fmt.Errorf("append a marker to %s: %w", l, err)
 	}

@@ -441,3 +441,29 @@ func TestReadCommittedPassesOverAbortedRecords(t *testing.T) {
 	}
 	check(open(t, fs, known).Log(topicA, 0))
 }
+
+func TestMarkersHaveTheTimeOfTheLogWhereRecordsHave(t *testing.T) {
+	for _, logAppendTime := range []bool{false, true} {
+		l := logWith(t, func(c *LogConfig) { c.LogAppendTime = logAppendTime })
+		mustAppendVerified(t, l, transactional(t, 7, 0, 0, "v"))
+		mustEnd(t, l, record.Marker{ProducerID: 7, Commit: true})
+		span, err := l.Read(1, 3000, l.Committed(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var buf bytes.Buffer
+		if _, err := span.WriteTo(&buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := span.Close(); err != nil {
+			t.Fatal(err)
+		}
+		marker, _, err := record.Next(buf.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !marker.IsControl() || marker.HasLogAppendTime() != logAppendTime {
+			t.Errorf("message.timestamp.type LogAppendTime %v: the marker has it: %v", logAppendTime, marker.HasLogAppendTime())
+		}
+	}
+}
