@@ -78,11 +78,23 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 	if b.oneIn(5) {
 		b.spoil(req)
 	}
-	if r, ok := req.(*kmsg.JoinGroupRequest); ok {
+	switch r := req.(type) {
+	case *kmsg.JoinGroupRequest:
 		b.refuseJoin(r)
+	case *kmsg.ProduceRequest:
+		if nullRecords(r) {
+			onlyNull(r)
+		}
+	case *kmsg.CreatePartitionsRequest:
+		for _, t := range r.Topics {
+			r.ValidateOnly = r.ValidateOnly || t.Count > tooManyPartitions // over it Kafka does nothing of all the request asks
+		}
 	}
 	return req
 }
+
+// tooManyPartitions is more than Kafka makes at once.
+const tooManyPartitions = 10_000
 
 // finish sets what depends on more than one field.
 func (b *diffBuilder) finish(req kmsg.Request) {
@@ -121,6 +133,19 @@ func (b *diffBuilder) refuseJoin(r *kmsg.JoinGroupRequest) {
 	if r.MemberID == "" { // who has no id is taken in, and the groups would wait for it
 		r.MemberID = "nobody"
 	}
+}
+
+// onlyNull leaves in a request the partitions whose records are null: of the others Kafka appends some or none.
+func onlyNull(r *kmsg.ProduceRequest) {
+	r.Topics = slices.DeleteFunc(r.Topics, func(t kmsg.ProduceRequestTopic) bool { return !hasNull(t) })
+	for i := range r.Topics {
+		t := &r.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool { return p.Records != nil })
+	}
+}
+
+func hasNull(t kmsg.ProduceRequestTopic) bool {
+	return slices.ContainsFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool { return p.Records == nil })
 }
 
 func (b *diffBuilder) oneIn(n int) bool { return b.rand.IntN(n) == 0 }

@@ -273,7 +273,8 @@ func (d *differential) joinWith(group string, last int) {
 			}
 			flat[side] = p.flatten(outs[i][side])
 		}
-		d.note(c, d.joinRequest(group, i, d.kafka), d.unknown(d.joinRequest(group, i, d.kafka), compare(flat[0], flat[1])))
+		req := d.joinRequest(group, i, d.kafka)
+		d.note(c, req, d.unknown(answered{req, flat[0], flat[1]}))
 	}
 }
 
@@ -324,7 +325,8 @@ func (d *differential) syncAll(group string, members int) {
 		c := d.newCall(int16(kmsg.SyncGroup), 5)
 		d.calls++
 		d.asked[[2]int16{c.key, c.version}]++
-		d.note(c, build(d.kafka, i), d.unknown(build(d.kafka, i), compare(d.kafka.flatten(outs[i][0]), d.ours.flatten(outs[i][1]))))
+		req := build(d.kafka, i)
+		d.note(c, req, d.unknown(answered{req, d.kafka.flatten(outs[i][0]), d.ours.flatten(outs[i][1])}))
 	}
 }
 

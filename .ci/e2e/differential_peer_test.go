@@ -99,14 +99,16 @@ func (p *diffPeer) drop(conn string) {
 }
 
 func (p *diffPeer) receive(conn string, req kmsg.Request) outcome {
-	if r, ok := req.(*kmsg.ProduceRequest); ok && r.Acks == 0 {
-		// Nothing answers it. What is asked next on the connection is answered after it was handled, or finds the connection closed.
-		next := kmsg.NewPtrApiVersionsRequest()
-		return p.ask(conn, next)
-	}
 	limit := answerLimit
 	if p.maySayNothing != nil && p.maySayNothing(req) {
 		limit = silentLimit
+	}
+	if r, ok := req.(*kmsg.ProduceRequest); ok && r.Acks == 0 {
+		// Nothing answers it. What is asked next on the connection is answered after it was handled, or finds the connection closed.
+		req = kmsg.NewPtrApiVersionsRequest()
+		if p.send(conn, req) != nil {
+			return outcome{err: closedConn}
+		}
 	}
 	body, err := p.receiveFrame(conn, limit)
 	if err != "" {
@@ -164,7 +166,9 @@ func (p *diffPeer) learn(c *diffCall, req kmsg.Request, resp kmsg.Response) {
 		}
 	case *kmsg.CreateTopicsResponse:
 		for _, t := range r.Topics {
-			p.bindTopic(t.Topic, t.TopicID)
+			if !req.(*kmsg.CreateTopicsRequest).ValidateOnly { // else the id names nothing
+				p.bindTopic(t.Topic, t.TopicID)
+			}
 		}
 	case *kmsg.InitProducerIDResponse:
 		if r.ErrorCode == 0 {

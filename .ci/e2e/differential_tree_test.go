@@ -20,6 +20,9 @@ var notCompared = map[string]bool{
 	"LogDir": true, "TotalBytes": true, "UsableBytes": true, "LastTimestamp": true, "StartTimestamp": true, "ApiKeys": true, "FinalizedFeaturesEpoch": true,
 }
 
+// ofBroker stands for a time that the broker set.
+const ofBroker = "of the broker"
+
 // identity are the fields that tell one element of an array from another, in the order they are looked for; arrays have no order.
 var identity = []string{"Topic", "TopicID", "Partition", "Group", "MemberID", "TransactionalID", "ResourceType", "ResourceName", "Name", "User", "ProducerID", "Key", "Feature", "ApiKey"}
 
@@ -150,8 +153,8 @@ func (p *diffPeer) leaf(field string, v reflect.Value) string {
 			return errorName(value)
 		}
 	case int64:
-		if field == "Timestamp" && value > time.Now().Add(-30*time.Minute).UnixMilli() {
-			return "of the broker" // records that clients stamp are older
+		if (field == "Timestamp" || field == "LogAppendTime") && value > time.Now().Add(-30*time.Minute).UnixMilli() {
+			return ofBroker // records that clients stamp are older
 		}
 		if s := p.pids[value]; s != "" && strings.Contains(field, "ProducerID") {
 			return s
@@ -209,7 +212,7 @@ func (p *diffPeer) describeBatch(b []byte) (one string, rest []byte, next int64)
 	}
 	stamps := fmt.Sprintf("%d..%d", batch.FirstTimestamp, batch.MaxTimestamp)
 	if batch.Attributes&(1<<3|1<<5) != 0 {
-		stamps = "of the broker" // LogAppendTime, or a marker
+		stamps = ofBroker // LogAppendTime, or a marker
 	}
 	if batch.Attributes&(1<<5) != 0 && len(body) > 6 {
 		body = body[:6] // the rest holds the coordinator's epoch
