@@ -60,6 +60,7 @@ unit: go-version
 
 e2e-short: build
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -v -short $(E2E)
+	$(GO) test -count=1 -timeout 10m ./.ci/bench
 
 e2e: build setup ## every client and server, and the demo under SIGKILL
 	MILLDAM_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 120m -v $(E2E)
@@ -76,7 +77,7 @@ differential: build setup ## ask Apache Kafka and Milldam the same CALLS=n thing
 bench: build ## benchmarks beside the floor programs of ../shared/peers/limits, as a table
 	$(GO) run ./.ci/bench
 
-bench-peers: build ## compare with Apache Kafka, alternating, in one run (half an hour)
+bench-peers: build ## compare with Apache Kafka, alternating, in one run (forty minutes at most)
 	$(GO) run ./.ci/bench -peers
 
 fuzz: go-version ## run every fuzz target for MINUTES=n each (default half a minute), JOBS=n at a time

@@ -27,7 +27,7 @@ func kafkaTool(class string, args ...string) ([]byte, error) {
 }
 
 func producerPerformance(s *server) (sample, error) {
-	out, err := kafkaTool("ProducerPerformance", "--bootstrap-server", s.addr, "--topic", benchTopic, "--num-records", strconv.Itoa(toolRecords),
+	out, err := kafkaTool("ProducerPerformance", "--bootstrap-server", s.addr, "--topic", s.topic, "--num-records", strconv.Itoa(toolRecords),
 		"--record-size", strconv.Itoa(toolRecordBytes), "--throughput", "-1", "--command-property", "acks=all")
 	if err != nil {
 		return sample{}, err
@@ -50,7 +50,7 @@ func producerPerformance(s *server) (sample, error) {
 
 // consumerPerformance reads a part of what was produced: the time it takes to join a group is left out.
 func consumerPerformance(s *server) (sample, error) {
-	out, err := kafkaTool("ConsumerPerformance", "--bootstrap-server", s.addr, "--topic", benchTopic, "--num-records", strconv.Itoa(toolRecords), "--hide-header")
+	out, err := kafkaTool("ConsumerPerformance", "--bootstrap-server", s.addr, "--topic", s.topic, "--num-records", strconv.Itoa(toolRecords), "--hide-header")
 	if err != nil {
 		return sample{}, err
 	}
@@ -63,16 +63,25 @@ func consumerPerformance(s *server) (sample, error) {
 	return sample{Rate: rate * toolRecordBytes / 1e6, Bytes: toolRecords * toolRecordBytes}, err
 }
 
+// endToEndLatency measures records one at a time with Kafka's tool.
 func endToEndLatency(s *server) (sample, error) {
-	out, err := kafkaTool("EndToEndLatency", s.addr, benchTopic, strconv.Itoa(toolLatencies), "all", "100")
+	out, err := kafkaTool("EndToEndLatency", s.addr, s.topic, strconv.Itoa(toolLatencies), "all", "100")
 	if err != nil {
 		return sample{}, err
 	}
-	var m sample
+	return parseEndToEndLatency(out)
+}
+
+// parseEndToEndLatency takes the average as it is. The percentiles are cut to whole milliseconds, so each is given as the next one, which it is below.
+func parseEndToEndLatency(out []byte) (m sample, err error) {
+	if m.Mean, err = find(out, `Avg latency: ([0-9.]+) ms`); err != nil {
+		return m, err
+	}
 	for pattern, to := range map[string]*float64{`50th = ([0-9]+)`: &m.P50, `99th = ([0-9]+)`: &m.P99, `99\.9th = ([0-9]+)`: &m.P999} {
 		if *to, err = find(out, pattern); err != nil {
 			return m, err
 		}
+		*to++
 	}
 	return m, nil
 }

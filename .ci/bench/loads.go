@@ -25,34 +25,30 @@ type raw struct {
 	duration        time.Duration
 }
 
-// loads are all there are; each measurement takes d, where the load does not say how long it takes.
-func (t *tools) loads(d time.Duration) []load {
-	fill := raw{mode: "raw", partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5, duration: d}
-	produce := func(name string, r raw, targets ...target) load {
+// stages are all loads, in the order in which they are measured. The starts without topics come first, while there are none, and what takes Kafka minutes last.
+func (t *tools) stages(o peerOptions) []stage {
+	d := o.duration
+	gen := func(r raw) func(*server) (sample, error) {
+		return func(s *server) (sample, error) { return t.gen(s, r) }
+	}
+	each := d + overhead
+	produce := func(name string, r raw, targets ...target) stage {
 		r.mode, r.duration = "raw", d
-		return load{name: name, unit: "MB/s", partitions: r.partitions, targets: targets, run: func(s *server) (sample, error) { return t.gen(s, r) }}
-	}
-	fresh := func(l load) load { l.fresh = true; return l }
-	fetch := func(conns int) load {
-		read := raw{mode: "rawc", partitions: 8, conns: conns, duration: fetchTime}
-		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", partitions: 8, targets: []target{notSlower, noMoreCPU, fifthRSS},
-			prepare: func(s *server) error { return t.fill(s, fill) },
-			run:     func(s *server) (sample, error) { return t.gen(s, read) }}
-	}
-	client := func(name, mode string) load {
-		// gen lets franz-go make batches of a little more, and max.message.bytes is 1,048,588.
-		r := raw{mode: mode, partitions: 8, per: 1, batchBytes: 1_000_000, conns: 1, depth: 5, duration: d}
-		l := load{name: name, unit: "MB/s", partitions: 8, targets: []target{notSlower}, run: func(s *server) (sample, error) { return t.gen(s, r) }}
-		if mode == "kgoc" {
-			l.prepare = func(s *server) error { return t.fill(s, fill) }
-		}
-		return l
+		return stage{partitions: r.partitions, loads: []load{{name: name, unit: "MB/s", each: each, targets: targets, run: gen(r)}}}
 	}
 	many := func(partitions int) raw {
-		return raw{partitions: partitions, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5}
+		return raw{mode: "raw", partitions: partitions, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5, duration: d}
 	}
-	unsynced := []string{oursReplicated, kafkaSynced} // not asked what takes minutes
-	list := []load{
+	fetch := func(conns int) load {
+		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", each: peerFetchTime + overhead, targets: []target{notSlower, noMoreCPU, fifthRSS},
+			run: t.reading(raw{mode: "rawc", partitions: 8, conns: conns, duration: peerFetchTime})}
+	}
+	// gen lets franz-go make batches of a little more, and max.message.bytes is 1,048,588.
+	franz := raw{partitions: 8, per: 1, batchBytes: 1_000_000, conns: 1, depth: 5, duration: d}
+	producer, consumer := franz, franz
+	producer.mode, consumer.mode = "kgo", "kgoc"
+	return []stage{
+		{loads: []load{{name: "start, empty", each: 4 * time.Second, run: restart, targets: []target{startFast}}}},
 		produce("produce, 16 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
 		produce("produce, 16 KiB, 8 partitions", raw{partitions: 8, per: 1, batchBytes: 16 << 10, conns: 4, depth: 5}, produceTargets(1, 8)...),
 		produce("produce, 64 KiB, 1 partition", raw{partitions: 1, per: 1, batchBytes: 64 << 10, conns: 2, depth: 5}, produceTargets(1, 8)...),
@@ -61,27 +57,82 @@ func (t *tools) loads(d time.Duration) []load {
 		produce("produce, 1 KiB to 20 of 1,000 partitions", many(1000), produceTargets(3, 100)...),
 		produce("produce, 1 KiB, one in flight", raw{partitions: 1, per: 1, batchBytes: 1 << 10, conns: 1, depth: 1},
 			target{kafkaDefault, "p50 ms", 0, 0.6}, tailsBelow),
-		fetch(1),
-		fetch(4),
-		{name: "end to end, 1,000 records a second", unit: "records/s", partitions: 1, targets: []target{notLater, tailsBelow},
-			run: func(s *server) (sample, error) { return endToEnd(s, d) }},
-		client("franz-go producer, 100 B", "kgo"),
-		client("franz-go consumer, 100 B", "kgoc"),
-		{name: "ProducerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: producerPerformance, targets: []target{notSlower}},
-		{name: "ConsumerPerformance, 1 KB", unit: "MB/s", partitions: 8, run: consumerPerformance, targets: []target{notSlower},
-			prepare: func(s *server) error { _, err := producerPerformance(s); return err }},
-		{name: "EndToEndLatency, one record at a time", partitions: 1, run: endToEndLatency, targets: []target{notLater, tailsBelow}},
-		{name: "start, empty", targets: []target{startFast}, skip: unsynced, run: func(s *server) (sample, error) { return restart(s, 0) }},
+		{partitions: 8, setup: 8 * time.Second, keep: true, prepare: t.fill, loads: []load{
+			fetch(1),
+			fetch(4),
+			{name: "franz-go consumer, 100 B", unit: "MB/s", each: each, targets: []target{notSlower}, run: t.reading(consumer)},
+		}},
+		{partitions: 8, loads: []load{{name: "franz-go producer, 100 B", unit: "MB/s", each: each, targets: []target{notSlower}, run: gen(producer)}}},
+		{partitions: 1, loads: []load{{name: "end to end, 1,000 records a second", unit: "records/s", each: time.Second + each, targets: []target{notLater, tailsBelow},
+			run: func(s *server) (sample, error) { return endToEnd(s, d) }}}},
+		{partitions: 8, keep: true, loads: []load{
+			{name: "ProducerPerformance, 1 KB", unit: "MB/s", each: 10 * time.Second, run: producerPerformance, targets: []target{notSlower}},
+			{name: "ConsumerPerformance, 1 KB", unit: "MB/s", each: 4 * time.Second, run: consumerPerformance, targets: []target{notSlower}},
+		}},
+		{partitions: 1, loads: []load{{name: "EndToEndLatency, one record at a time", each: 8 * time.Second, run: endToEndLatency, targets: []target{meanBelow, tailsBelow}}}},
+		{partitions: 10_000, setup: time.Minute, keep: true, dear: true, prepare: touch, loads: []load{
+			{name: "produce, 1 KiB to 20 of 10,000 partitions", unit: "MB/s", each: each, targets: produceTargets(10, 0), run: gen(many(10_000))},
+			{name: "produce, 1 KiB to 20 of 2,000 new partitions beside 10,000", unit: "MB/s", each: each + 8*time.Second, targets: produceTargets(10, 0), fresh: 2000, run: gen(many(2000))},
+			// A sync before an acknowledgement changes nothing here, and a round of Kafka takes most of a minute.
+			{name: "start, 10,000 partitions", each: 25 * time.Second, skip: []string{oursReplicated, kafkaSynced}, targets: []target{startFast}, run: restart},
+		}},
 	}
-	for _, l := range []load{ // the dear ones, last: what the time does not suffice for is at the end
-		fresh(produce("produce, 1 KiB to 20 of 10,000 new partitions", many(10_000), produceTargets(10, 0)...)),
-		produce("produce, 1 KiB to 20 of 10,000 partitions", many(10_000), produceTargets(10, 0)...),
-		{name: "start, 10,000 partitions", partitions: 10_000, targets: []target{startFast}, run: func(s *server) (sample, error) { return restart(s, 10_000) }},
-	} {
-		l.skip = unsynced
-		list = append(list, l)
+}
+
+// overhead is about how long a measurement takes beside the load: waiting for the disk, and the generator's start.
+const overhead = 600 * time.Millisecond
+
+const (
+	// fillBytes is what every system has to read: the same, and more than the fastest reads in a measurement.
+	fillBytes = 2e9
+	// peerFetchTime is short, so that no reader comes to the end of it.
+	peerFetchTime = 500 * time.Millisecond
+)
+
+// fill writes what the readers read.
+func (t *tools) fill(s *server) error {
+	r := raw{mode: "raw", partitions: 8, per: 8, batchBytes: 64 << 10, conns: 2, depth: 5, duration: time.Second}
+	deadline := time.Now().Add(patience)
+	for written := 0.0; written < fillBytes; {
+		m, err := t.gen(s, r)
+		if err != nil {
+			return err
+		}
+		if written += m.Bytes; time.Now().After(deadline) {
+			return fmt.Errorf("%s took only %.0f MB within %s", s.name, written/1e6, patience)
+		}
 	}
-	return list
+	return nil
+}
+
+// reading runs the generator as a consumer. One that came to the end waited there, and says nothing.
+func (t *tools) reading(r raw) func(*server) (sample, error) {
+	return func(s *server) (sample, error) {
+		m, err := t.gen(s, r)
+		if err == nil && m.Bytes > fillBytes*0.95 {
+			err = fmt.Errorf("the reader came to the end of %.1f GB: -duration is too long", fillBytes/1e9)
+		}
+		return m, err
+	}
+}
+
+// touch writes a record to each partition, so that its files are there.
+func touch(s *server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.DefaultProduceTopic(s.topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite())
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	records := make([]*kgo.Record, s.partitions)
+	for i := range records {
+		records[i] = &kgo.Record{Partition: int32(i), Value: []byte("first")}
+	}
+	if err := cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("write to each of %d partitions: %w", len(records), err)
+	}
+	return nil
 }
 
 // gen prints whole MB/s; below coarse its records are counted instead, of which each takes genRecordBytes in a batch of 1 KiB.
@@ -89,7 +140,7 @@ const coarse, genRecordBytes = 20, 116
 
 // gen runs the load generator.
 func (t *tools) gen(s *server, r raw) (sample, error) {
-	args := []string{"-addr", s.addr, "-topic", benchTopic, "-mode", r.mode, "-parts", strconv.Itoa(r.partitions), "-per", strconv.Itoa(max(r.per, 1)),
+	args := []string{"-addr", s.addr, "-topic", s.topic, "-mode", r.mode, "-parts", strconv.Itoa(r.partitions), "-per", strconv.Itoa(max(r.per, 1)),
 		"-batch", strconv.Itoa(r.batchBytes), "-conns", strconv.Itoa(r.conns), "-depth", strconv.Itoa(r.depth), "-d", r.duration.String()}
 	if r.mode == "rawc" || r.mode == "kgoc" {
 		args = slices.Delete(args, 8, 10) // it has no batches of its own
@@ -137,31 +188,13 @@ func find(text []byte, pattern string) (float64, error) {
 	return strconv.ParseFloat(string(m[1]), 64)
 }
 
-// filledBytes is more than a consumer takes in its time. One that comes to the end waits there, and looks slower the faster it was.
-const filledBytes = 1.5e9
-
-// fill produces with r until a consumer has enough to read.
-func (t *tools) fill(s *server, r raw) error {
-	for filled := 0.0; filled < filledBytes; {
-		m, err := t.gen(s, r)
-		if err != nil {
-			return err
-		}
-		if m.Bytes <= 0 {
-			return fmt.Errorf("%s takes no records", s.name)
-		}
-		filled += m.Bytes
-	}
-	return nil
-}
-
 // warmUp brings a system to where it stays: the JVM compiles as it runs.
 func (t *tools) warmUp(s *server, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
 	say("%s: warm up for %s", s.name, d)
-	if err := s.createTopic(8); err != nil {
+	if err := s.createTopic("warm-"+strconv.FormatInt(time.Now().UnixNano(), 36), 8); err != nil {
 		return err
 	}
 	for _, r := range []raw{
@@ -176,16 +209,15 @@ func (t *tools) warmUp(s *server, d time.Duration) error {
 	return s.deleteTopic()
 }
 
-// restart stops the broker and measures how long it takes until all is served again.
-func restart(s *server, partitions int) (sample, error) {
+// restart stops the broker and measures from the start of its process to the first answer, which leads all partitions.
+func restart(s *server) (sample, error) {
 	if err := s.stop(); err != nil {
 		return sample{}, err
 	}
-	began := time.Now()
-	if err := s.start(partitions); err != nil {
+	if err := s.start(s.partitions); err != nil {
 		return sample{}, err
 	}
-	return sample{P50: milliseconds(time.Since(began))}, nil
+	return sample{P50: milliseconds(s.answered.Sub(s.began))}, nil
 }
 
 // endToEnd sends records at a fixed moderate rate and measures how long each takes to its consumer. The first second is for the clients to find
@@ -194,14 +226,14 @@ func endToEnd(s *server, d time.Duration) (sample, error) {
 	const warm = time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), warm+d+time.Minute)
 	defer cancel()
-	consumer, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.ConsumeTopics(benchTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
 	if err != nil {
 		return sample{}, err
 	}
 	defer consumer.Close()
 	began := time.Now()
 	sending := make(chan error, 1)
-	go func() { sending <- sendAtRate(ctx, s.addr, began, warm+d) }()
+	go func() { sending <- sendAtRate(ctx, s, began, warm+d) }()
 	var latencies []time.Duration
 	for time.Since(began) < warm+d {
 		poll, stop := context.WithTimeout(ctx, time.Second)
@@ -225,8 +257,8 @@ func endToEnd(s *server, d time.Duration) (sample, error) {
 }
 
 // sendAtRate sends a record a millisecond, each with the time since began in its first 8 bytes.
-func sendAtRate(ctx context.Context, addr string, began time.Time, d time.Duration) error {
-	producer, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(benchTopic), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+func sendAtRate(ctx context.Context, s *server, began time.Time, d time.Duration) error {
+	producer, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.DefaultProduceTopic(s.topic), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		return err
 	}

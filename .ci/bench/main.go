@@ -2,19 +2,22 @@
 // a table. Both are run in turn, several times; the table has the medians. With -peers it measures bin/milldam beside Apache Kafka instead.
 //
 //	go run ./.ci/bench [-rounds 5] [-o json] [-run REGEXP]
-//	go run ./.ci/bench -peers [-systems LIST] [-warm 60s] [-duration 2s] [-limit 30m] [-rounds 5] [-o json|markdown] [-run REGEXP]
+//	go run ./.ci/bench -peers [-quick] [-profile DIR] [-systems LIST] [-warm 20s] [-duration 2s] [-limit 40m] [-rounds 5] [-o json|markdown] [-run REGEXP]
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -48,11 +51,20 @@ func main() {
 	names := flag.String("systems", strings.Join(allSystems, ","), "with -peers: what to compare")
 	warm := flag.Duration("warm", 20*time.Second, "with -peers: how long every system runs before it is measured")
 	duration := flag.Duration("duration", 2*time.Second, "with -peers: how long a measurement takes")
-	limit := flag.Duration("limit", 30*time.Minute, "with -peers: no measurement begins later than this after the start")
+	limit := flag.Duration("limit", 40*time.Minute, "with -peers: no measurement begins later than this after the start")
+	quick := flag.Bool("quick", false, "with -peers: one short round of the two default systems without the loads of 10,000 partitions, for a hint")
+	profile := flag.String("profile", "", "with -peers: a folder for profiles of Milldam, which runs every load once more under perf")
 	flag.Parse()
 	var err error
 	if *peers {
-		err = comparePeers(peerOptions{rounds: *rounds, output: *output, only: *only, systems: strings.Split(*names, ","), warm: *warm, duration: *duration, until: time.Now().Add(*limit)})
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		o := peerOptions{rounds: *rounds, output: *output, only: *only, systems: strings.Split(*names, ","), warm: *warm, duration: *duration, limit: *limit, profile: *profile}
+		if *quick {
+			o = o.hint()
+		}
+		results, verdicts, failed := comparePeers(ctx, o)
+		err = errors.Join(failed, o.report(results, verdicts)) // what was measured is not lost with what failed after it
 	} else {
 		err = run(*rounds, *output, *only)
 	}

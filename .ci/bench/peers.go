@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -18,21 +19,30 @@ import (
 type load struct {
 	name string
 	unit string // of sample.Rate
-
-	partitions int // of the topic; 0 is no topic
-	// fresh gives every round a topic of its own, so that the round contains the making of its files.
-	fresh bool
-	// prepare is called once for each system, before its first round.
-	prepare func(s *server) error
-	run     func(s *server) (sample, error)
-	// skip names systems that are left out: what the load asks of them is asked of another, or takes them minutes.
+	run  func(s *server) (sample, error)
+	each time.Duration // about what a measurement takes, on a quiet machine
+	// fresh, when not 0, gives every round a topic of its own with so many partitions, so that the round contains the making of its files.
+	fresh int
+	// skip names systems that are left out: what the load asks of them is asked of another.
 	skip    []string
 	targets []target
+}
+
+// stage is loads that share a topic.
+type stage struct {
+	partitions int // 0 is no topic
+	// prepare is called once for each system; without it the first load runs unmeasured: the first time files are made that are there from then on.
+	prepare func(s *server) error
+	setup   time.Duration // about what making the topic and prepare take
+	keep    bool          // the loads need what prepare wrote, so the topic is not made anew when it is large
+	dear    bool          // minutes; -quick leaves it out
+	loads   []load
 }
 
 // sample is one measurement. What a load does not measure is 0.
 type sample struct {
 	Rate  float64 `json:"rate,omitempty"`                // in the load's unit
+	Mean  float64 `json:"mean_ms,omitempty"`             // of what the client waits for
 	P50   float64 `json:"p50_ms,omitempty"`              // of what the client waits for
 	P99   float64 `json:"p99_ms,omitempty"`              //
 	P999  float64 `json:"p99.9_ms,omitempty"`            //
@@ -48,6 +58,7 @@ var measures = []struct {
 	higher bool // is better
 }{
 	{"rate", func(s *sample) *float64 { return &s.Rate }, true},
+	{"mean ms", func(s *sample) *float64 { return &s.Mean }, false},
 	{"p50 ms", func(s *sample) *float64 { return &s.P50 }, false},
 	{"p99 ms", func(s *sample) *float64 { return &s.P99 }, false},
 	{"p99.9 ms", func(s *sample) *float64 { return &s.P999 }, false},
@@ -62,68 +73,57 @@ type comparison struct {
 	System string   `json:"system"`
 	Median sample   `json:"median"`
 	Rounds []sample `json:"rounds"`
-	Error  string   `json:"error,omitempty"` // why there are no more rounds
+	Error  string   `json:"error,omitempty"` // why there are no more rounds, and those there are say nothing
+	// Stopped is why there are fewer rounds than asked for, though nothing failed.
+	Stopped string `json:"stopped,omitempty"`
 }
 
-// comparePeers runs every load on every system in turn, round after round, and prints medians.
-func comparePeers(o peerOptions) (err error) {
+// comparePeers runs every load on every system in turn, round after round, and returns medians. Interrupted, it returns what it has.
+func comparePeers(ctx context.Context, o peerOptions) (results []comparison, verdicts []verdict, err error) {
 	wanted, err := regexp.Compile(o.only)
 	if err != nil {
-		return fmt.Errorf("-run: %w", err)
+		return nil, nil, fmt.Errorf("-run: %w", err)
 	}
 	dir, err := os.MkdirTemp("", "milldam-bench")
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	t, err := buildGenerator(dir)
 	if err != nil {
-		return err
+		return nil, nil, err
+	}
+	if err := t.prepareProfiles(o.profile); err != nil {
+		return nil, nil, err
 	}
 	systems, err := t.systems(o.systems)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer func() {
 		for _, s := range systems {
 			err = errors.Join(err, s.wipe())
 		}
 	}()
-	for _, s := range systems {
-		say("%s: start", s.name)
-		if err := s.start(0); err != nil {
-			return err
-		}
-	}
-	idle, err := idleMemory(systems)
-	if err != nil {
-		return err
-	}
-	for _, s := range systems {
-		if err := t.warmUp(s, o.warm); err != nil {
-			return fmt.Errorf("warm up %s: %w", s.name, err)
-		}
-	}
-	results, verdicts := idle, load{name: idle[0].Load, targets: []target{fifthRSS}}.judge(idle)
-	for _, l := range t.loads(o.duration) {
-		if !wanted.MatchString(l.name) {
+	c := &comparer{tools: t, peerOptions: o, ctx: ctx, systems: systems}
+	c.startAll()
+	for _, st := range t.stages(o) {
+		if st.dear && o.quick {
 			continue
 		}
-		began := time.Now()
-		list := l.compare(systems, o.rounds, o.until)
-		say("%s: %s", l.name, time.Since(began).Round(time.Second))
-		results, verdicts = append(results, list...), append(verdicts, l.judge(list)...)
-		if o.output == "table" {
-			if err := peerTable(list, false); err != nil {
-				return err
-			}
+		st.loads = slices.DeleteFunc(st.loads, func(l load) bool { return !wanted.MatchString(l.name) })
+		if len(st.loads) > 0 {
+			c.plan(st)
 		}
 	}
-	return o.report(idle, results, verdicts)
+	for _, st := range c.stages {
+		c.stage(st)
+	}
+	return c.results, c.verdicts, nil
 }
 
 // report prints what is left to print after the last load.
-func (o peerOptions) report(idle, results []comparison, verdicts []verdict) error {
+func (o peerOptions) report(results []comparison, verdicts []verdict) error {
 	switch o.output {
 	case "json":
 		e := json.NewEncoder(os.Stdout)
@@ -138,9 +138,6 @@ func (o peerOptions) report(idle, results []comparison, verdicts []verdict) erro
 		}
 		return failureTable(results, true)
 	}
-	if err := peerTable(idle, false); err != nil {
-		return err
-	}
 	if err := failureTable(results, false); err != nil {
 		return err
 	}
@@ -151,8 +148,8 @@ func (o peerOptions) report(idle, results []comparison, verdicts []verdict) erro
 func failureTable(list []comparison, markdown bool) error {
 	rows := [][]string{{"Load", "System", "Rounds", "Why no more"}}
 	for _, c := range list {
-		if c.Error != "" {
-			why, _, _ := strings.Cut(c.Error, "\n") // what a program printed follows, and is in the JSON
+		if reason := cmp.Or(c.Error, c.Stopped); reason != "" {
+			why, _, _ := strings.Cut(reason, "\n") // what a program printed follows, and is in the JSON
 			rows = append(rows, []string{c.Load, c.System, strconv.Itoa(len(c.Rounds)), why})
 		}
 	}
@@ -167,112 +164,9 @@ type peerOptions struct {
 	output, only   string
 	systems        []string
 	warm, duration time.Duration
-	until          time.Time // no round begins after it
-}
-
-// idleTime is how long a broker that nobody talks to is left alone before its memory is read.
-const idleTime = 10 * time.Second
-
-func idleMemory(systems []*server) ([]comparison, error) {
-	say("memory while idle")
-	<-time.After(idleTime)
-	var list []comparison
-	for _, s := range systems {
-		rss, err := s.residentMiB()
-		if err != nil {
-			return nil, err
-		}
-		m := sample{RSS: rss}
-		list = append(list, comparison{Load: "idle, after the start", System: s.name, Median: m, Rounds: []sample{m}})
-	}
-	return list, nil
-}
-
-// compare measures the systems in turn. One that fails has no more rounds, and the others go on; nor does a round begin after until.
-func (l load) compare(systems []*server, rounds int, until time.Time) []comparison {
-	var list []comparison
-	var taking []*server
-	for _, s := range systems {
-		if slices.Contains(l.skip, s.name) {
-			continue
-		}
-		taking = append(taking, s)
-		list = append(list, comparison{Load: l.name, Unit: l.unit, System: s.name})
-		if !time.Now().Before(until) {
-			list[len(list)-1].Error = timeOver
-		} else if err := l.begin(s); err != nil {
-			list[len(list)-1].failed(err)
-		}
-	}
-	for n := range rounds {
-		for i, s := range taking {
-			if list[i].Error != "" || !time.Now().Before(until) {
-				continue
-			}
-			say("%s, %s, %d of %d", l.name, s.name, n+1, rounds)
-			m, err := l.round(s)
-			if err != nil {
-				list[i].failed(err)
-				continue
-			}
-			list[i].Rounds = append(list[i].Rounds, m)
-		}
-	}
-	for i := range list {
-		if len(list[i].Rounds) > 0 {
-			list[i].Median = medianSample(list[i].Rounds)
-		}
-		if list[i].Error == timeOver && len(list[i].Rounds) == 0 {
-			continue // it was not begun
-		}
-		if err := l.end(taking[i]); err != nil {
-			list[i].failed(err)
-		}
-	}
-	return list
-}
-
-// timeOver is the Error of a load that was not begun.
-const timeOver = "the time was over"
-
-func (c *comparison) failed(err error) {
-	if c.Error == "" {
-		c.Error = err.Error()
-	}
-	say("%s on %s: %v", c.Load, c.System, err)
-}
-
-// begin makes the topic, and runs the load once unmeasured: the first time files are made that are there from then on.
-func (l load) begin(s *server) error {
-	if l.partitions == 0 || l.fresh {
-		return nil
-	}
-	if err := s.createTopic(l.partitions); err != nil {
-		return err
-	}
-	if l.prepare != nil {
-		return l.prepare(s)
-	}
-	_, err := l.run(s)
-	return err
-}
-
-func (l load) round(s *server) (m sample, err error) {
-	if l.fresh {
-		if err := s.createTopic(l.partitions); err != nil {
-			return m, err
-		}
-		defer func() { err = errors.Join(err, s.deleteTopic()) }()
-	}
-	syscall.Sync() // what the one before left to write is not this one's work
-	return s.observe(l.run)
-}
-
-func (l load) end(s *server) error {
-	if l.partitions > 0 && !l.fresh {
-		return s.deleteTopic()
-	}
-	return nil
+	limit          time.Duration // no round begins later
+	quick          bool
+	profile        string // folder of profiles, or empty
 }
 
 // observe runs fn and adds what the broker's process used meanwhile.
@@ -352,6 +246,6 @@ func buildGenerator(dir string) (*tools, error) {
 	if !found {
 		return nil, errors.New("no ../shared/peers beside the checkout: the peers and the load generator come from there")
 	}
-	t := &tools{dir: dir, limits: true}
+	t := &tools{dir: dir, limits: true, program: "bin/milldam"}
 	return t, goCommand(limits, "build", "-o", filepath.Join(dir, "gen"), "./gen")
 }

@@ -20,7 +20,9 @@ import (
 type tools struct {
 	dir    string // of what is built, and of scratch files
 	limits bool   // the floor programs are there
-	next   int
+	// program is the milldam that is compared with peers.
+	program string
+	next    int
 }
 
 // packages with benchmarks, by the name of their test binary.

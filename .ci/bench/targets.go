@@ -22,6 +22,7 @@ var (
 	fifthRSS   = target{kafkaDefault, "RSS MiB", 0.2, 0}
 	notSlower  = rateOf(kafkaDefault, 1)
 	notLater   = target{kafkaDefault, "p50 ms", 1, 0}
+	meanBelow  = target{kafkaDefault, "mean ms", 1, 0}
 	tailsBelow = target{kafkaDefault, "p99.9 ms", 1, 0}
 	startFast  = target{kafkaDefault, "p50 ms", 1.0 / 20, 0}
 )
