@@ -225,7 +225,7 @@ func freePair() (string, error) {
 func (s *server) start(partitions int) error {
 	failed, err := s.launch(s)
 	if err == nil {
-		err = s.await(failed, func(ctx context.Context) bool { return s.leads(ctx, partitions) })
+		err = s.await(failed, pollStart, func(ctx context.Context) bool { return s.leads(ctx, partitions) })
 	}
 	s.answered = time.Now()
 	if err == nil {
@@ -250,14 +250,20 @@ func (s *server) wipe() error {
 	return err
 }
 
-// patience is how long a system may take for anything: Kafka with 10,000 partitions takes most of a minute.
-const patience = 2 * time.Minute
+const (
+	// patience is how long a system may take for anything: Kafka with 10,000 partitions takes most of a minute.
+	patience = 3 * time.Minute
+	// pollStart is how exactly a start is measured.
+	pollStart = 2 * time.Millisecond
+	// pollTopic leaves a system alone that makes or deletes thousands of partitions: an answer about all of them is work as well.
+	pollTopic = 200 * time.Millisecond
+)
 
-// await returns when reached says so.
-func (s *server) await(failed <-chan error, reached func(context.Context) bool) error {
+// await asks reached, with pauses, until it says so.
+func (s *server) await(failed <-chan error, pause time.Duration, reached func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for !reached(ctx) {
 		select {
@@ -343,7 +349,7 @@ func (s *server) createTopic(name string, partitions int) error {
 		return errors.Join(err, rest.Error())
 	})
 	if err == nil {
-		err = s.await(nil, func(ctx context.Context) bool { return s.serves(ctx, partitions) })
+		err = s.await(nil, pollTopic, func(ctx context.Context) bool { return s.serves(ctx, partitions) })
 	}
 	if err != nil {
 		return fmt.Errorf("create a topic of %d partitions: %w", partitions, err)
@@ -364,7 +370,7 @@ func (s *server) deleteTopic() error {
 		return err
 	})
 	if err == nil {
-		err = s.await(nil, func(context.Context) bool { return !hasFiles(dirs, s.topic) })
+		err = s.await(nil, pollTopic, func(context.Context) bool { return !hasFiles(dirs, s.topic) })
 	}
 	if err != nil {
 		return fmt.Errorf("delete the topic %s: %w", s.topic, err)
