@@ -17,7 +17,7 @@ const (
 )
 
 // boundPaced gives a connection a small send buffer where a large one only costs: in front of a congestion control that paces (BBR), where most of a large buffer waits for a
-// timer, and leaves it packet by packet, each waking a client that has just read the one before, and none still in a processor's cache. Halves what a fetch costs
+// timer, and leaves it packet by packet, each waking a client that has just read the one before, and none still in a processor's cache. It halves what a fetch costs
 // both sides. Without pacing a small buffer costs more than it saves, so all others keep the one that the kernel sizes.
 func boundPaced(nc net.Conn) {
 	c, ok := nc.(syscall.Conn)
