@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -135,8 +136,20 @@ func touch(s *server) error {
 	return nil
 }
 
-// gen prints whole MB/s; below coarse its records are counted instead, of which each takes genRecordBytes in a batch of 1 KiB.
-const coarse, genRecordBytes = 20, 116
+// gen prints whole MB/s; below coarse its records are counted instead.
+const coarse = 20
+
+// recordBytes is what a record of 100 bytes takes in a batch that gen makes, with its part of the batch's header.
+func recordBytes(batchBytes int) float64 {
+	bytes, records := 61, 0
+	for ; bytes < batchBytes; records++ {
+		bytes += 109
+		if records >= 64 { // its place in the batch takes a byte more
+			bytes++
+		}
+	}
+	return float64(bytes) / float64(max(1, records))
+}
 
 // gen runs the load generator.
 func (t *tools) gen(s *server, r raw) (sample, error) {
@@ -160,7 +173,7 @@ func (t *tools) gen(s *server, r raw) (sample, error) {
 		if err != nil {
 			return m, err
 		}
-		m.Rate = records * genRecordBytes
+		m.Rate = records * recordBytes(cmp.Or(r.batchBytes, 64<<10)) // readers read what fill wrote
 	}
 	m.Bytes = m.Rate * 1e6 * elapsed.Seconds()
 	for name, to := range map[string]*float64{"p50": &m.P50, "p99": &m.P99, `p99\.9`: &m.P999} {

@@ -34,6 +34,14 @@ func TestEveryLoadHasItsPartOfTheTime(t *testing.T) {
 	}
 }
 
+func TestRecordsOfSmallBatchesAreLarger(t *testing.T) {
+	for batch, want := range map[int]float64{1 << 10: 115.8, 16 << 10: 110.0} {
+		if got := recordBytes(batch); got < want-0.1 || got > want+0.1 {
+			t.Errorf("%d: %.1f, want %.1f", batch, got, want)
+		}
+	}
+}
+
 func TestDirtyBytesAreThoseOnTheirWayToTheDisk(t *testing.T) {
 	const meminfo = "MemFree: 9 kB\nDirty:             21220 kB\nWriteback:             4 kB\nWritebackTmp:          7 kB\n"
 	if got, want := dirtyBytes([]byte(meminfo)), int64(21224<<10); got != want {
