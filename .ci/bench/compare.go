@@ -115,7 +115,8 @@ func (c *comparer) stage(st stage) {
 	}
 	c.budget.left -= st.setup * time.Duration(len(c.systems))
 	for _, s := range c.systems {
-		if c.over() == "" {
+		asked := func(l load) bool { return !slices.Contains(l.skip, s.name) }
+		if c.over() == "" && slices.ContainsFunc(st.loads, asked) {
 			c.begin(st, s)
 		}
 	}

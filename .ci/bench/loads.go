@@ -66,7 +66,7 @@ func (t *tools) stages(o peerOptions) []stage {
 		{partitions: 8, loads: []load{{name: "franz-go producer, 100 B", unit: "MB/s", each: each, targets: []target{notSlower}, run: gen(producer)}}},
 		{partitions: 1, loads: []load{{name: "end to end, 1,000 records a second", unit: "records/s", each: time.Second + each, targets: []target{notLater, tailsBelow},
 			run: func(s *server) (sample, error) { return endToEnd(s, d) }}}},
-		{partitions: 8, keep: true, loads: []load{
+		{partitions: 8, setup: 10 * time.Second, keep: true, prepare: func(s *server) error { _, err := producerPerformance(s); return err }, loads: []load{
 			{name: "ProducerPerformance, 1 KB", unit: "MB/s", each: 10 * time.Second, run: producerPerformance, targets: []target{notSlower}},
 			{name: "ConsumerPerformance, 1 KB", unit: "MB/s", each: 4 * time.Second, run: consumerPerformance, targets: []target{notSlower}},
 		}},
