@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/milldam/milldam/core/record"
@@ -32,7 +33,10 @@ func fillDisk(t *testing.T, s *Store, l *Log) record.Batch {
 	return nil
 }
 
-func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
+func TestFullDiskRefusesClientsAndResumes(t *testing.T) { synctest.Test(t, testFullDisk) }
+
+// testFullDisk waits before each look until the flusher has nothing to do: it changes how much is free.
+func testFullDisk(t *testing.T) {
 	known, fs := twoTopics(), vfs.NewMem()
 	fs.SetCapacity(2 << 20)
 	opts := smallOptions(fs, known)
@@ -70,7 +74,9 @@ func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
 		return errors.Join(err, <-done)
 	}
 	must(internally())
-	// Others fill the disk: the reserve is given up, and coordinators go on until half of it is used.
+	// Others fill the disk: the reserve is given up, and coordinators go on until half of it is used. What is in memory still counts as used.
+	must(s.flushTails(s.Logs()))
+	synctest.Wait()
 	other, err := fs.Create("other")
 	must(err)
 	_, free, err := fs.Usage("data")
@@ -82,6 +88,7 @@ func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
 		t.Fatalf("the reserve is there still: %v", err)
 	}
 	must(internally())
+	synctest.Wait()
 	_, free, err = fs.Usage("data")
 	must(err)
 	_, err = other.WriteAt(make([]byte, 10<<10), int64(2<<20)) // a hole costs nothing here but what it is long
@@ -89,6 +96,7 @@ func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
 		t.Fatalf("free are %d: %v", free, err)
 	}
 	// As much is free as clients are refused at, whatever the store has written by itself meanwhile.
+	synctest.Wait()
 	must(other.Truncate(0))
 	_, free, err = fs.Usage("data")
 	must(err)
@@ -104,6 +112,7 @@ func TestFullDiskRefusesClientsAndResumes(t *testing.T) {
 	for range 2 {
 		must(s.Maintain(t.Context(), time.Now()))
 	}
+	synctest.Wait()
 	if a, err := appendSync(l, plain(t, "room again")); err != nil || a.BaseOffset != end {
 		t.Errorf("with room again: %+v, %v", a, err)
 	}
