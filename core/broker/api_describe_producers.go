@@ -29,6 +29,9 @@ func (s *Server) producersOf(topic string, index int32) kmsg.DescribeProducersRe
 	if err == nil {
 		p, err = s.opts.Replicas.Partition(topic, index)
 	}
+	if err == nil {
+		err = p.Log.Err()
+	}
 	if err != nil {
 		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
 		return out

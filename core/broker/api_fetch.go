@@ -162,7 +162,7 @@ func (op *fetchOp) enough() bool {
 	for i := range op.asks {
 		a := &op.asks[i]
 		p, err := op.partition(a)
-		if err != nil || p.CheckEpoch(a.epoch) != nil {
+		if err != nil || p.CheckEpoch(a.epoch) != nil || p.Log.Err() != nil {
 			return true
 		}
 		if a.offset > p.Log.End() || a.offset < p.Log.Start() {

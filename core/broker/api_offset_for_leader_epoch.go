@@ -20,6 +20,9 @@ func (s *Server) offsetForLeaderEpoch(cl *call, req *kmsg.OffsetForLeaderEpochRe
 			if err == nil {
 				err = part.CheckEpoch(record.LeaderEpoch(in.CurrentLeaderEpoch))
 			}
+			if err == nil {
+				err = part.Log.Err() // where a log that does not serve ends, a consumer would take for truncation
+			}
 			if p.ErrorCode = int16(s.code(err)); err == nil {
 				epoch, end := epochEnd(part, record.LeaderEpoch(in.LeaderEpoch))
 				p.LeaderEpoch, p.EndOffset = int32(epoch), int64(end)

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/milldam/milldam/core/coordinator"
@@ -34,16 +33,13 @@ func NewCoordinators(c *meta.Controller, m *replica.Manager, g coordinator.Optio
 }
 
 // Load replays the topics of the coordinators. Groups come first: transactions that are to be completed have offsets there.
-func (x Coordinators) Load(ctx context.Context, image *meta.Image) error {
+func (x Coordinators) Load(ctx context.Context, image *meta.Image) {
 	if HasOffsetsTopic(image) {
-		if err := x.Groups.Load(ctx); err != nil {
-			return fmt.Errorf("load groups: %w", err)
-		}
+		x.Groups.Load(ctx)
 	}
 	if HasTxnTopic(image) {
 		x.Transactions.Load(ctx)
 	}
-	return nil
 }
 
 // Close closes both.

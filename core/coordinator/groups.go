@@ -127,14 +127,14 @@ func New(o Options) *Groups {
 	return g
 }
 
-// Load opens every partition of the offsets topic and replays it. It is called at start when the topic exists.
-func (g *Groups) Load(ctx context.Context) error {
+// Load opens every partition of the offsets topic and replays it. It is called at start when the topic exists. The groups of a partition that cannot be read are not
+// served, which the log says; all others are.
+func (g *Groups) Load(ctx context.Context) {
 	for p := range g.opts.Partitions {
 		if _, err := g.shard(ctx, p); err != nil {
-			return fmt.Errorf("load partition %d of the offsets topic: %w", p, err)
+			g.opts.Logger.Error("a partition of the offsets topic cannot be read: its groups are not served", "partition", p, "error", err)
 		}
 	}
-	return nil
 }
 
 // shard returns a partition's state, which it loads the first time.
@@ -206,7 +206,7 @@ func utf16Of(s string) []uint16 {
 func (g *Groups) enter(name string) (*shard, wire.Code) {
 	s, err := g.shard(g.ctx, g.PartitionFor(name))
 	if err != nil {
-		if g.ctx.Err() == nil {
+		if g.ctx.Err() == nil && !errors.Is(err, storage.ErrOffline) { // which was told when it was found, and clients ask again and again
 			g.opts.Logger.Error("the log of a group's partition cannot be opened", "group", name, "error", err)
 		}
 		return nil, wire.CoordinatorNotAvailable

@@ -165,7 +165,7 @@ func (t *Transactions) PartitionFor(id string) int32 { return partitionOf(id, t.
 func (t *Transactions) ask(id string, decide func(decider, *txnView) txnDecision, then func(wire.Code, *txnValue)) {
 	s, err := t.shard(t.ctx, t.PartitionFor(id))
 	if err != nil {
-		if t.ctx.Err() == nil {
+		if t.ctx.Err() == nil && !errors.Is(err, storage.ErrOffline) { // which was told when it was found, and clients ask again and again
 			t.opts.Logger.Error("the log of a transactional id cannot be opened", "id", id, "error", err)
 		}
 		then(wire.CoordinatorNotAvailable, nil)

@@ -20,14 +20,18 @@ const asideSuffix = ".aside"
 
 // damagedError keeps why a partition does not serve.
 type damagedError struct {
-	log   string
-	dir   string
-	cause error
+	log    string
+	dir    string
+	cause  error
+	closed bool // see Log.closed: no mark keeps it from serving, and there is none to remove
 }
 
 func (e *damagedError) Error() string {
-	return fmt.Sprintf("%s is damaged and does not serve: %v; nothing of it was deleted, milldam log verify %s tells more; delete the topic, or remove %s to serve what is left",
-		e.log, e.cause, e.dir, path.Join(e.dir, damagedFile))
+	end := "tells more; delete the topic, or remove " + path.Join(e.dir, damagedFile) + " to serve what is left"
+	if e.closed {
+		end = "reads what is left; restore the folder from a backup, or delete the topic"
+	}
+	return fmt.Sprintf("%s is damaged and does not serve: %v; nothing of it was deleted, milldam log verify %s %s", e.log, e.cause, e.dir, end)
 }
 
 func (e *damagedError) Is(target error) bool { return target == ErrOffline || target == ErrDamaged }
@@ -37,14 +41,14 @@ func (e *damagedError) Unwrap() error { return e.cause }
 // damaged notes while the store is opened that a log cannot serve; all others do. Its topic may still turn out to be removed, so it is told at the end.
 func (l *Log) damaged(err error) {
 	if l.mu.damage == nil {
-		l.mu.damage = &damagedError{l.String(), l.dir, err}
+		l.mu.damage = &damagedError{log: l.String(), dir: l.dir, cause: err}
 	}
 }
 
 // closed notes a log of which nothing is known but its files: it cannot even be written to.
 func (l *Log) closed(err error) {
 	if errors.Is(err, ErrCorrupt) {
-		l.damaged(err)
+		l.mu.damage = &damagedError{l.String(), l.dir, err, true}
 		err = l.mu.damage
 	} else {
 		err = &offlineError{err}
@@ -60,7 +64,7 @@ func (l *Log) foundDamage(err error) error {
 	l.mu.Lock()
 	first := l.mu.damage == nil
 	if first {
-		l.mu.damage = &damagedError{l.String(), l.dir, err}
+		l.mu.damage = &damagedError{log: l.String(), dir: l.dir, cause: err}
 	}
 	damage := l.mu.damage
 	l.mu.Unlock()

@@ -337,6 +337,9 @@ func (p *place) upTo(bound record.Offset, at, length int64) (int64, error) {
 // Scan calls fn with every whole batch that holds offsets in [from, to), in order. A batch is valid during the call. It reads segments without keeping
 // the log from being appended to.
 func (l *Log) Scan(from, to record.Offset, fn func(record.Batch) error) error {
+	if err := l.Err(); err != nil { // of a damaged log nothing may be known but that, not even where it begins
+		return err
+	}
 	for offset := max(from, l.Start()); offset < to; {
 		next, err := l.scanPart(offset, to, fn)
 		if err != nil {

@@ -32,7 +32,9 @@ func VerifyFile(fsys vfs.FS, name string, check func(record.Batch) error) (FileR
 	var err error
 	switch out.Kind {
 	case SegmentFile:
-		err = out.segment(fsys, name, check)
+		if err = out.segment(fsys, name, check); err == nil {
+			err = out.synced(fsys, name)
+		}
 	case WALFile:
 		err = out.wal(fsys, name)
 	default:
@@ -58,24 +60,44 @@ func unsettled(fsys vfs.FS, name string) bool {
 	if err == nil && slices.ContainsFunc(names, func(n string) bool { return path.Ext(n) == swapSuffix }) {
 		return true
 	}
-	folder := path.Join(dir, "..", "..")
-	text, err := vfs.ReadFile(fsys, path.Join(dir, metadataFile))
-	if err != nil {
+	c, row, ok := rowBeside(fsys, dir)
+	if !ok || !needsWAL(fsys, path.Join(dir, "..", "..", walDir), c.walFrom) {
 		return false
 	}
-	data, err := vfs.ReadFile(fsys, path.Join(folder, checkpointFile))
+	return row == nil || fileBase(name) >= row.segment
+}
+
+// rowBeside finds the checkpoint of the store that a partition's folder is in, and what it says of the partition: nil when nothing.
+func rowBeside(fsys vfs.FS, dir string) (c *checkpoint, row *checkpointLog, ok bool) {
+	text, err := vfs.ReadFile(fsys, path.Join(dir, metadataFile))
 	if err != nil {
-		return false
+		return nil, nil, false
+	}
+	data, err := vfs.ReadFile(fsys, path.Join(dir, "..", "..", checkpointFile))
+	if err != nil {
+		return nil, nil, false
 	}
 	id, badID := decodeMetadata(text)
 	c, badCheckpoint := decodeCheckpoint(data)
-	if badID != nil || badCheckpoint != nil || !needsWAL(fsys, path.Join(folder, walDir), c.walFrom) {
-		return false
+	if badID != nil || badCheckpoint != nil {
+		return nil, nil, false
 	}
 	i := slices.IndexFunc(c.logs, func(l checkpointLog) bool {
 		return l.topic == id && strings.HasSuffix(dir, fmt.Sprintf("-%d", l.partition))
 	})
-	return i < 0 || fileBase(name) >= c.logs[i].segment
+	if i < 0 {
+		return c, nil, true
+	}
+	return c, &c.logs[i], true
+}
+
+// synced holds the length of the segment that was active at the last checkpoint against it.
+func (r *FileReport) synced(fsys vfs.FS, name string) error {
+	_, row, ok := rowBeside(fsys, path.Dir(name))
+	if !ok || row == nil || path.Ext(name) != logSuffix || fileBase(name) != row.segment || r.End >= row.position {
+		return nil
+	}
+	return fmt.Errorf("%w at position %d: it ends there, and %d bytes were synced", ErrCorrupt, r.End, row.position)
 }
 
 // needsWAL tells whether there are write-ahead log files that the next start has to read: none after a clean stop.

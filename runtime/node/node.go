@@ -129,9 +129,7 @@ func (n *Node) open(ctx context.Context) error {
 	groups := broker.GroupsOptions(n.controller, n.replicas, o.Logger)
 	groups.InitialRebalanceDelay = o.InitialRebalanceDelay
 	n.coordinators = broker.NewCoordinators(n.controller, n.replicas, groups, broker.TxnOptions(n.controller, n.replicas, o.Logger))
-	if err := n.coordinators.Load(ctx, image); err != nil {
-		return err
-	}
+	n.coordinators.Load(ctx, image)
 	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, LogLevel: o.LogLevel, DataDir: o.Dir, Advertised: o.Advertised, MaxConnections: d.connections})
 	return nil
 }
