@@ -112,15 +112,15 @@ func checkOps(ops []ConfigOp) error {
 }
 
 func (c *Controller) decideTopicConfig(i *Image, name string, ops []ConfigOp, replace bool) (command, error) {
-	if name == "" {
-		return nil, refused(ErrInvalidRequest, "Default topic resources are not allowed.")
-	}
 	t, there := i.Topic(name), true
 	if t == nil { // what is wrong with the ops is told before
 		t, there = &Topic{Name: name}, false
 	}
 	known := knownConfigs().topic
 	config, err := alter(t.Config, ops, replace, known, func(def definition) string { return c.topicValue(i, t, def)[0].Value })
+	if err == nil && name == "" {
+		err = refused(ErrInvalidRequest, "Default topic resources are not allowed.")
+	}
 	if err == nil {
 		err = CheckTopicName(name)
 	}

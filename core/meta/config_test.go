@@ -28,6 +28,7 @@ func TestConfigValuesAreCheckedAsKafkaChecksThem(t *testing.T) {
 	}{
 		{topic, set("retention.ms", " 5 ", "preallocate", "TRUE"), nil, ""},
 		{Resource{ResourceTopic, "no/slash"}, []ConfigOp{{Key: "retention.ms", Value: "5", Op: OpAppend}}, ErrInvalidConfig, "not LIST"}, // before the name
+		{Resource{Type: ResourceTopic}, []ConfigOp{{Key: "compression.type", Value: "odd", Op: OpSubtract}}, ErrInvalidConfig, "not LIST"},
 		{Resource{ResourceTopic, "no/slash"}, set("retention.ms", "many"), ErrInvalidTopic, "no/slash"},
 		{topic, set("cleanup.policy", ""), nil, ""},
 		{topic, set("cleanup.policy", "compact, delete"), nil, ""},
