@@ -283,6 +283,9 @@ func playOddTransactions(s *txnScript) {
 	list("a pattern of a part", 2, func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("script") })
 	list("an empty pattern", 2, func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("") })
 	list("a pattern that is none", 2, func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("(") })
+	list("a pattern that is none, a state that is none", 2, func(r *kmsg.ListTransactionsRequest) {
+		r.TransactionalIDPattern, r.StateFilters = kmsg.StringPtr("("), []string{"odd"}
+	})
 	list("a negative duration", 1, func(r *kmsg.ListTransactionsRequest) { r.DurationFilterMillis = -5 })
 	list("a long duration", 1, func(r *kmsg.ListTransactionsRequest) { r.DurationFilterMillis = 3_600_000 })
 	describe := kmsg.NewPtrDescribeTransactionsRequest()

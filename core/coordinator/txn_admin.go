@@ -59,7 +59,7 @@ func (t *Transactions) List(req *kmsg.ListTransactionsRequest, reply func(*kmsg.
 	if req.TransactionalIDPattern != nil && *req.TransactionalIDPattern != "" {
 		var err error
 		if pattern, err = regexp.Compile(`^(?:` + *req.TransactionalIDPattern + `)$`); err != nil {
-			r.ErrorCode = int16(wire.InvalidRegularExpression)
+			r.ErrorCode, r.UnknownStateFilters = int16(wire.InvalidRegularExpression), nil // an error says nothing else
 			reply(r)
 			return
 		}
