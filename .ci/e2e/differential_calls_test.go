@@ -85,6 +85,8 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 		if nullRecords(r) {
 			onlyNull(r)
 		}
+	case *kmsg.AlterClientQuotasRequest:
+		r.ValidateOnly = r.ValidateOnly || namesEntityTwice(r)
 	case *kmsg.CreatePartitionsRequest:
 		for _, t := range r.Topics {
 			r.ValidateOnly = r.ValidateOnly || t.Count > tooManyPartitions // over it Kafka does nothing of all the request asks

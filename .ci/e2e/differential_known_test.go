@@ -136,7 +136,7 @@ var knownDifferences = []knownDifference{
 				}
 			}
 		}
-		return zeros > 1 && strings.HasPrefix(diff.path, "Topics[]")
+		return zeros > 1 && (strings.HasPrefix(diff.path, "Topics[]") || strings.HasPrefix(diff.path, "Topics[/"))
 	}},
 	{"path of a log folder", func(a answered, diff difference) bool {
 		return isAPI(a.req, kmsg.DescribeLogDirs) && strings.HasSuffix(diff.path, ".Dir")
@@ -175,6 +175,28 @@ func mayBeUnanswered(req kmsg.Request) bool {
 func nullRecords(req kmsg.Request) bool {
 	r, ok := req.(*kmsg.ProduceRequest)
 	return ok && slices.ContainsFunc(r.Topics, hasNull)
+}
+
+// namesEntityTwice tells that a request alters the quotas of an entity in two places, of which Kafka heeds one.
+func namesEntityTwice(r *kmsg.AlterClientQuotasRequest) bool {
+	seen := map[string]bool{}
+	for _, e := range r.Entries {
+		var parts []string
+		for _, part := range e.Entity {
+			name := "the default"
+			if part.Name != nil {
+				name = fmt.Sprintf("%q", *part.Name)
+			}
+			parts = append(parts, part.Type+" "+name)
+		}
+		slices.Sort(parts)
+		id := strings.Join(parts, ",")
+		if seen[id] {
+			return true
+		}
+		seen[id] = true
+	}
+	return false
 }
 
 func namesUserTwice(r *kmsg.AlterUserSCRAMCredentialsRequest) bool {

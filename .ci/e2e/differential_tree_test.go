@@ -110,13 +110,16 @@ type diffElement struct {
 
 // joins tells whether the element says more of what is at a path, and nothing twice: Kafka names a topic again for partitions with an error.
 func (e diffElement) joins(out map[string]string, path string) bool {
+	more := false
 	for at, value := range e.lines {
 		said, again := out[path+at]
-		if again == strings.HasPrefix(at, "Partitions[") || again && said != value {
+		partition := strings.HasPrefix(at, "Partitions[")
+		if again == partition || again && said != value {
 			return false
 		}
+		more = more || partition
 	}
-	return true
+	return more
 }
 
 func (p *diffPeer) identify(v reflect.Value) string {
