@@ -181,16 +181,14 @@ func nullRecords(req kmsg.Request) bool {
 func namesEntityTwice(r *kmsg.AlterClientQuotasRequest) bool {
 	seen := map[string]bool{}
 	for _, e := range r.Entries {
-		var parts []string
+		names := map[string]string{} // the last of a type counts
 		for _, part := range e.Entity {
-			name := "the default"
+			names[part.Type] = "the default"
 			if part.Name != nil {
-				name = fmt.Sprintf("%q", *part.Name)
+				names[part.Type] = fmt.Sprintf("%q", *part.Name)
 			}
-			parts = append(parts, part.Type+" "+name)
 		}
-		slices.Sort(parts)
-		id := strings.Join(parts, ",")
+		id := fmt.Sprint(names) // in the order of the types
 		if seen[id] {
 			return true
 		}
