@@ -82,6 +82,7 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 	case *kmsg.JoinGroupRequest:
 		b.refuseJoin(r)
 	case *kmsg.ProduceRequest:
+		onlyOnce(r)
 		if nullRecords(r) {
 			onlyNull(r)
 		}
@@ -93,6 +94,20 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 		}
 	}
 	return req
+}
+
+// onlyOnce leaves out partitions that are named again: Kafka appends the last only, which later calls would find.
+func onlyOnce(r *kmsg.ProduceRequest) {
+	seen := map[string]bool{}
+	for i := range r.Topics {
+		t := &r.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool {
+			id := fmt.Sprint(t.Topic, t.TopicID, p.Partition)
+			again := seen[id]
+			seen[id] = true
+			return again
+		})
+	}
 }
 
 // tooManyPartitions is more than Kafka makes at once.

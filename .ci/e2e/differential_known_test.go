@@ -127,11 +127,17 @@ var knownDifferences = []knownDifference{
 		return nullRecords(a.req) && (diff.path == "connection" || diff.kafka == "(absent)")
 	}},
 	{"topics without an id are answered one by one", func(a answered, diff difference) bool {
-		r, ok := a.req.(*kmsg.ProduceRequest)
 		zeros := 0
-		if ok && r.Version >= 13 {
+		switch r := a.req.(type) {
+		case *kmsg.ProduceRequest:
 			for _, t := range r.Topics {
-				if t.TopicID == [16]byte{} {
+				if r.Version >= 13 && t.TopicID == [16]byte{} {
+					zeros++
+				}
+			}
+		case *kmsg.OffsetCommitRequest:
+			for _, t := range r.Topics {
+				if r.Version >= 10 && t.TopicID == [16]byte{} {
 					zeros++
 				}
 			}
