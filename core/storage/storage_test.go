@@ -110,6 +110,20 @@ func mustAppend(t testing.TB, l *Log, b record.Batch) Appended {
 	return a
 }
 
+// written returns what a span writes, and closes it.
+func written(t testing.TB, span *Span) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	n, err := span.WriteTo(&buf)
+	if err != nil || n != int64(span.Len()) {
+		t.Fatalf("WriteTo = %d, %v; Len = %d", n, err, span.Len())
+	}
+	if err := span.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
 // read returns the values at [from, to), by way of Read, as a fetch does.
 func read(t testing.TB, l *Log, from record.Offset) []string {
 	t.Helper()
@@ -119,16 +133,8 @@ func read(t testing.TB, l *Log, from record.Offset) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var buf bytes.Buffer
-		n, err := span.WriteTo(&buf)
-		if err != nil || n != int64(span.Len()) {
-			t.Fatalf("WriteTo = %d, %v; Len = %d", n, err, span.Len())
-		}
-		if err := span.Close(); err != nil {
-			t.Fatal(err)
-		}
 		before := from
-		for rest := buf.Bytes(); len(rest) > 0; {
+		for rest := written(t, &span); len(rest) > 0; {
 			var b record.Batch
 			b, rest, err = record.Next(rest)
 			if errors.Is(err, record.ErrTruncated) && from > before {

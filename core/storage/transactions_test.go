@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"path"
@@ -333,15 +332,8 @@ func readCommitted(t testing.TB, l *Log, from record.Offset) []seen {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var buf bytes.Buffer
-		if _, err := span.WriteTo(&buf); err != nil {
-			t.Fatal(err)
-		}
-		if err := span.Close(); err != nil {
-			t.Fatal(err)
-		}
 		before := from
-		for rest := buf.Bytes(); len(rest) > 0; {
+		for rest := written(t, &span); len(rest) > 0; {
 			var b record.Batch
 			if b, rest, err = record.Next(rest); errors.Is(err, record.ErrTruncated) && from > before {
 				break // the last may be cut
@@ -451,14 +443,7 @@ func TestMarkersHaveTheTimeOfTheLogWhereRecordsHave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var buf bytes.Buffer
-		if _, err := span.WriteTo(&buf); err != nil {
-			t.Fatal(err)
-		}
-		if err := span.Close(); err != nil {
-			t.Fatal(err)
-		}
-		marker, _, err := record.Next(buf.Bytes())
+		marker, _, err := record.Next(written(t, &span))
 		if err != nil {
 			t.Fatal(err)
 		}
