@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
@@ -48,8 +47,9 @@ const (
 type Controller struct {
 	opts   Options
 	raft   *raft.Raft
-	log    *wal.WAL
+	log    *checkedLog
 	image  atomic.Pointer[Image]
+	led    bool // it was opened
 	closed sync.Once
 
 	failing sync.Once
@@ -98,6 +98,9 @@ func (c *Controller) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.log.checkEnd(); err != nil {
+		return err
+	}
 	config := raft.DefaultConfig()
 	config.LocalID = raft.ServerID(strconv.Itoa(int(c.opts.NodeID)))
 	config.Logger = logger
@@ -125,7 +128,11 @@ func (c *Controller) start(ctx context.Context) error {
 	if err := stand(config, address, transport); err != nil {
 		c.opts.Logger.Debug("raft was not asked to lead at once, and will later", "error", err)
 	}
-	return c.lead(ctx, leading)
+	if err := c.lead(ctx, leading); err != nil {
+		return err
+	}
+	c.led = true
+	return c.log.noteEnd()
 }
 
 // stand asks raft to lead without waiting for a leader first. There is one voter: nobody else could be it.
@@ -140,7 +147,11 @@ func stand(config *raft.Config, address raft.ServerAddress, transport *raft.Inme
 func (c *Controller) startRaft(config *raft.Config, snapshots raft.SnapshotStore, transport raft.Transport) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("start raft: %v", r)
+			cause, ok := r.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", r)
+			}
+			err = fmt.Errorf("start raft: %w", cause)
 		}
 	}()
 	c.raft, err = raft.NewRaft(config, (*fsm)(c), c.log, c.log, snapshots, transport)
@@ -329,6 +340,11 @@ func (c *Controller) Close() error {
 	c.closed.Do(func() {
 		if c.raft != nil {
 			err = c.raft.Shutdown().Error()
+		}
+		if c.led {
+			if err := c.log.noteEnd(); err != nil { // then the one of the start stays
+				c.opts.Logger.Warn("the end of the metadata log could not be noted", "dir", c.opts.Dir, "error", err)
+			}
 		}
 		if c.log != nil {
 			err = errors.Join(err, c.log.Close())

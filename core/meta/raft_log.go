@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -14,9 +15,13 @@ import (
 )
 
 // openRaftLog opens raft-wal on our file system.
-func openRaftLog(fs vfs.FS, dir string, stable *stableStore, logger hclog.Logger) (*wal.WAL, error) {
-	return wal.Open(dir, wal.WithSegmentFiler(segment.NewFiler(dir, walFiles{fs})), wal.WithMetaStore(stable),
+func openRaftLog(fs vfs.FS, dir string, stable *stableStore, logger hclog.Logger) (*checkedLog, error) {
+	w, err := wal.Open(dir, wal.WithSegmentFiler(segment.NewFiler(dir, walFiles{fs})), wal.WithMetaStore(stable),
 		wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(logger))
+	if err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", dir, err)
+	}
+	return &checkedLog{w, fs, dir}, nil
 }
 
 // raftLogger is raft's logger on ours. What raft says of elections in a cluster of one is no news to anybody.
