@@ -48,13 +48,9 @@ func (x Coordinators) Close() error { return errors.Join(x.Transactions.Close(),
 // TxnOptions are the options of the transaction coordinator as the broker's configuration has them.
 func TxnOptions(c *meta.Controller, m *replica.Manager, log *slog.Logger) coordinator.TxnOptions {
 	image := c.Image()
-	partitions := int32(c.BrokerInt(image, "transaction.state.log.num.partitions"))
-	if t := image.Topic(txnTopic); t != nil { // ids are where they were put when it was made
-		partitions = int32(len(t.Partitions))
-	}
 	return coordinator.TxnOptions{
 		Logger:       log,
-		Partitions:   partitions,
+		Partitions:   partitionsOf(c, image, txnTopic, "transaction.state.log.num.partitions"),
 		MaxTimeout:   brokerMillis(c, image, "transaction.max.timeout.ms"),
 		IDExpiration: brokerMillis(c, image, "transactional.id.expiration.ms"),
 		AbortEvery:   brokerMillis(c, image, "transaction.abort.timed.out.transaction.cleanup.interval.ms"),
@@ -65,6 +61,15 @@ func TxnOptions(c *meta.Controller, m *replica.Manager, log *slog.Logger) coordi
 			return TxnLog(ctx, c, m, p)
 		},
 	}
+}
+
+// partitionsOf is how many partitions an internal topic has, or is to be made with as a key of the configuration says: what it keeps of a name is where it was put
+// when it was made.
+func partitionsOf(c *meta.Controller, i *meta.Image, topic, key string) int32 {
+	if t := i.Topic(topic); t != nil {
+		return int32(len(t.Partitions))
+	}
+	return int32(c.BrokerInt(i, key))
 }
 
 // Versions of TxnOffsetCommit in which something changes for transactions.

@@ -19,7 +19,7 @@ func GroupsOptions(c *meta.Controller, m *replica.Manager, log *slog.Logger) coo
 	image := c.Image()
 	number := func(key string) int { return int(c.BrokerInt(image, key)) }
 	return coordinator.Options{
-		Partitions:            int32(number("offsets.topic.num.partitions")),
+		Partitions:            partitionsOf(c, image, offsetsTopic, "offsets.topic.num.partitions"),
 		Logger:                log,
 		InitialRebalanceDelay: brokerMillis(c, image, "group.initial.rebalance.delay.ms"),
 		MinSession:            brokerMillis(c, image, "group.min.session.timeout.ms"),

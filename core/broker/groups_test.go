@@ -88,6 +88,39 @@ func TestConsumerGroupSurvivesARestartOfTheBroker(t *testing.T) {
 	}
 }
 
+// TestOffsetsStayWhenTheirTopicIsConfiguredAnew restarts with another number of partitions of __consumer_offsets: that is for when it is made, and groups are
+// where they were put.
+func TestOffsetsStayWhenTheirTopicIsConfiguredAnew(t *testing.T) {
+	fs := vfs.NewMem()
+	r := startConfigured(t, fs, map[string]string{"offsets.topic.num.partitions": "7"})
+	groups := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	cl := r.client(t)
+	admin := kadm.NewClient(cl)
+	_, err := admin.CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	for _, group := range groups {
+		var offsets kadm.Offsets
+		offsets.AddOffset("t", 0, 42, -1)
+		must(t, admin.CommitAllOffsets(within(t), group, offsets))
+	}
+	cl.Close()
+	r.close()
+
+	for _, partitions := range []string{"3", "50"} {
+		r = startConfigured(t, fs, map[string]string{"offsets.topic.num.partitions": partitions})
+		cl := r.client(t)
+		for _, group := range groups {
+			got, err := kadm.NewClient(cl).FetchOffsets(within(t), group)
+			must(t, err)
+			if o, _ := got.Lookup("t", 0); o.At != 42 {
+				t.Errorf("with %s partitions, group %s is at %d, want 42", partitions, group, o.At)
+			}
+		}
+		cl.Close()
+		r.close()
+	}
+}
+
 func TestTxnOffsetCommitOfAnUnknownTopic(t *testing.T) {
 	r := start(t, vfs.NewMem())
 	cl := r.client(t)
