@@ -324,6 +324,8 @@ func (c *Controller) checkBrokerValue(i *Image, key string, config map[string]st
 		}
 	case key == maxConnectionsPerIP && config[key] == "0" && config[connectionOverrides] == "" && c.BrokerValue(i, connectionOverrides) == "":
 		return refused(ErrInvalidRequest, "%s can be set to zero only if %s property is set.", maxConnectionsPerIP, connectionOverrides)
+	case key == "listeners" && config[key] != c.BrokerValue(i, key):
+		return refused(ErrInvalidRequest, "listeners cannot be changed while the broker runs: set listeners.kafka in its configuration file")
 	case key == connectionOverrides:
 		if _, err := ConnectionOverrides(config[key]); err != nil {
 			return refused(ErrInvalidRequest, "%s", err)

@@ -9,6 +9,12 @@ import (
 // effects say what the keys do that do something here; those of topics are also said of the broker keys they fall back to.
 var effects = map[string]string{
 	// topics
+	"compression.gzip.level":          "level of gzip, where the broker compresses",
+	"compression.lz4.level":           "level of LZ4, where the broker compresses",
+	"compression.type":                "producer keeps batches as they come; with a codec, batches of others are compressed with it, with uncompressed they are stored plain",
+	"compression.zstd.level":          "level of Zstandard, where the broker compresses",
+	"segment.index.bytes":             "size of a segment's index at which the segment is closed",
+	"segment.jitter.ms":               "how much earlier than segment.ms a segment may be closed, so that not all are at once",
 	"cleanup.policy":                  "delete removes what is too old or too much, compact keeps the last record of each key, both do both, none keeps everything",
 	"delete.retention.ms":             "how long a tombstone stays after its first compaction",
 	"file.delete.delay.ms":            "how long a segment that was removed stays on disk",
@@ -29,6 +35,7 @@ var effects = map[string]string{
 	"consumer.heartbeat.interval.ms":  "how often members of the consumer protocol are to be heard",
 	"consumer.session.timeout.ms":     "after which silence a member of the consumer protocol is out",
 	// brokers
+	"add.partitions.to.txn.retry.backoff.max.ms":                  "how long the first batch of a transaction waits for the last one to be completed",
 	"auto.create.topics.enable":                                   "whether a topic that is asked for and is not there is made",
 	"connections.max.idle.ms":                                     "how long a connection may be silent",
 	"controller.quota.window.num":                                 "windows of the quota on changes of topics; together they are its burst",
@@ -48,6 +55,7 @@ var effects = map[string]string{
 	"transaction.remove.expired.transaction.cleanup.interval.ms":  "how often transactional ids that are not used are looked for",
 	"log.retention.hours":                                         "log.retention.ms in hours, where that and the minutes are not set",
 	"log.retention.minutes":                                       "log.retention.ms in minutes, where that is not set",
+	"log.roll.jitter.hours":                                       "log.roll.jitter.ms in hours, where that is not set",
 	"log.roll.hours":                                              "log.roll.ms in hours, where that is not set",
 	"max.connection.creation.rate":                                "connections that are accepted in a second",
 	"max.connections":                                             "open connections",
@@ -62,6 +70,7 @@ var effects = map[string]string{
 	"offsets.topic.num.partitions":                                "partitions of __consumer_offsets, when it is made",
 	"offsets.topic.replication.factor":                            "replicas of __consumer_offsets, at most as many as there are brokers",
 	"offsets.topic.segment.bytes":                                 "segment size of __consumer_offsets",
+	"producer.id.expiration.ms":                                   "how long a producer that writes nothing is remembered in a partition",
 	"quota.window.num":                                            "windows that rates are measured over",
 	"quota.window.size.seconds":                                   "length of such a window",
 	"socket.request.max.bytes":                                    "largest request, at most 100 MiB",
@@ -78,8 +87,8 @@ var effects = map[string]string{
 	"metrics":     "kept for clients that ask; metrics are not taken",
 }
 
-// noEffect is the documentation of every other key.
-const noEffect = "Kept, checked and described as in Apache Kafka 4.3.1; it has no effect here."
+// NoEffect is the documentation of every other key.
+const NoEffect = "Kept, checked and described as in Apache Kafka 4.3.1; it has no effect here."
 
 // ConfigDocumentation says in a sentence what a config key does here.
 func ConfigDocumentation(key string) string {
@@ -94,7 +103,18 @@ func ConfigDocumentation(key string) string {
 			}
 		}
 	}
-	return noEffect
+	return NoEffect
+}
+
+// IsConfigKey tells whether Kafka knows a config key of that name, of anything.
+func IsConfigKey(key string) bool {
+	known := knownConfigs()
+	for _, defs := range []map[string]definition{known.topic, known.broker, known.group, known.metrics} {
+		if _, ok := defs[key]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // ConfigKey is a key for the reference.
@@ -112,7 +132,7 @@ func ConfigKeys() []ConfigKey {
 		defs map[string]definition
 	}{{"topic", known.topic}, {"group", known.group}, {"broker", known.broker}} {
 		for _, key := range slices.Sorted(maps.Keys(kind.defs)) {
-			if def, text := kind.defs[key], ConfigDocumentation(key); text != noEffect {
+			if def, text := kind.defs[key], ConfigDocumentation(key); text != NoEffect {
 				list = append(list, ConfigKey{Kind: kind.name, Key: key, Default: def.value, Valid: def.valid, Text: text, Dynamic: !def.readOnly})
 			}
 		}

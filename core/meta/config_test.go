@@ -151,18 +151,8 @@ func TestOlderUnitsOfBrokerKeysCount(t *testing.T) {
 }
 
 func TestDocumentationIsOfKeysThatAreKnown(t *testing.T) {
-	known := knownConfigs()
 	for key := range effects {
-		if _, ok := known.topic[key]; ok {
-			continue
-		}
-		if _, ok := known.broker[key]; ok {
-			continue
-		}
-		if _, ok := known.group[key]; ok {
-			continue
-		}
-		if _, ok := known.metrics[key]; !ok {
+		if !IsConfigKey(key) {
 			t.Errorf("%s is documented, and nobody knows it", key)
 		}
 	}
@@ -193,4 +183,21 @@ func FuzzConfigValues(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestListenersAreNotChangedWhileTheBrokerRuns: Kafka can, here nothing would listen there.
+func TestListenersAreNotChangedWhileTheBrokerRuns(t *testing.T) {
+	c := &Controller{opts: Options{NodeID: 1, Static: map[string]string{"listeners": "PLAINTEXT://127.0.0.1:9092"}}}
+	i := emptyImage()
+	i.brokers[1] = Broker{ID: 1}
+	set := func(value string) error {
+		_, err := c.decideConfig(i, BrokerResource(1), []ConfigOp{{Key: "listeners", Value: value}}, false)
+		return err
+	}
+	if err := set("PLAINTEXT://:1"); !errors.Is(err, ErrInvalidRequest) {
+		t.Errorf("another address: %v", err)
+	}
+	if err := set("PLAINTEXT://127.0.0.1:9092"); err != nil {
+		t.Errorf("the same: %v", err)
+	}
 }
