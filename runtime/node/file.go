@@ -131,13 +131,25 @@ func setMillis(d *time.Duration, static map[string]string, key string) {
 	}
 }
 
+// ownFields are Kafka's keys of what has a field of its own.
+var ownFields = []struct{ key, field string }{
+	{"advertised.listeners", "listeners.advertised to host:port"},
+	{"listeners", "listeners.kafka to [host:port]"},
+	{"log.dirs", "node.data_dir"},
+	{"log.dir", "node.data_dir"},
+	{"node.id", "node.id outside of the section kafka"},
+	{"broker.id", "node.id outside of the section kafka"},
+}
+
 // Validate checks what single fields cannot.
 func (f *File) Validate() error {
 	if len(f.Listeners.Kafka) > 1 {
 		return config.Fieldf("listeners.kafka", "one address for now")
 	}
-	if _, set := f.Kafka["advertised.listeners"]; set {
-		return config.Fieldf("kafka", "advertised.listeners has no effect here: set listeners.advertised to host:port")
+	for _, own := range ownFields {
+		if _, set := f.Kafka[own.key]; set {
+			return config.Fieldf("kafka", "%s has no effect here: set %s", own.key, own.field)
+		}
 	}
 	if a := f.Listeners.Advertised; a != "" {
 		host, port, err := net.SplitHostPort(a)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,7 +113,7 @@ func (n *Node) start(ctx context.Context) error {
 func (n *Node) open(ctx context.Context) error {
 	o := n.opts
 	var err error
-	if n.controller, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: path.Join(o.Dir, "meta"), NodeID: o.NodeID, Logger: o.Logger, Static: o.Static}); err != nil {
+	if n.controller, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: path.Join(o.Dir, "meta"), NodeID: o.NodeID, Logger: o.Logger, Static: o.static(n.kafka.Addr())}); err != nil {
 		return err
 	}
 	// No address: each client is answered with the one it dialled.
@@ -126,9 +128,7 @@ func (n *Node) open(ctx context.Context) error {
 	}
 	n.storage = newStorageMetrics(n.replicas.Store().Stats)
 	image := n.controller.Image()
-	groups := broker.GroupsOptions(n.controller, n.replicas, o.Logger)
-	groups.InitialRebalanceDelay = o.InitialRebalanceDelay
-	n.coordinators = broker.NewCoordinators(n.controller, n.replicas, groups, broker.TxnOptions(n.controller, n.replicas, o.Logger))
+	n.coordinators = broker.NewCoordinators(n.controller, n.replicas, broker.GroupsOptions(n.controller, n.replicas, o.Logger), broker.TxnOptions(n.controller, n.replicas, o.Logger))
 	n.coordinators.Load(ctx, image)
 	n.broker = broker.New(broker.Options{NodeID: o.NodeID, Controller: n.controller, Replicas: n.replicas, Coordinators: n.coordinators, Logger: o.Logger, LogLevel: o.LogLevel, DataDir: o.Dir, Advertised: o.Advertised, MaxConnections: d.connections})
 	return nil
@@ -154,6 +154,11 @@ func (n *Node) logStart(took time.Duration) {
 		durability = "log.flush=replicated: acknowledgements do not wait for the disk; a power failure may lose what was acknowledged"
 	}
 	log.Info("serving", "kafka", n.Endpoints().Kafka, "http", n.httpURL, "dir", n.opts.Dir, "durability", durability, "logs", r.Logs, "took", took.Round(time.Millisecond))
+	for _, key := range slices.Sorted(maps.Keys(n.opts.Static)) {
+		if meta.ConfigDocumentation(key) == meta.NoEffect {
+			log.Warn("a key of the configuration file is kept and described, and has no effect here", "key", key)
+		}
+	}
 	if n.opts.Insecure {
 		log.Warn("listeners.insecure: whoever reaches these addresses can read and delete everything")
 	}

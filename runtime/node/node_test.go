@@ -194,6 +194,25 @@ func TestAnAdvertisedAddressIsTold(t *testing.T) {
 	}
 }
 
+// TestANodeDescribesWhatHolds asks for configs that no configuration file has set, and which are not what Kafka takes for them.
+func TestANodeDescribesWhatHolds(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, Options{Dir: dir, Advertised: "broker.example:9092"})
+	configs, err := kadm.NewClient(clientOf(t, n)).DescribeBrokerConfigs(bounded(t), 1)
+	must(t, err)
+	want := map[string]string{"listeners": "PLAINTEXT://" + n.Endpoints().Kafka, "advertised.listeners": "PLAINTEXT://broker.example:9092", "log.dirs": dir, "node.id": "1",
+		"group.initial.rebalance.delay.ms": "0", "log.retention.check.interval.ms": "30000"}
+	for _, c := range configs[0].Configs {
+		if w, ok := want[c.Key]; ok && (c.MaybeValue() != w || c.Source != kmsg.ConfigSourceStaticBrokerConfig) {
+			t.Errorf("%s is %q (%s), want %q of this node", c.Key, c.MaybeValue(), c.Source, w)
+		}
+		delete(want, c.Key)
+	}
+	if len(want) > 0 {
+		t.Errorf("not described: %v", want)
+	}
+}
+
 func TestHealthAndEndpoints(t *testing.T) {
 	dir := t.TempDir()
 	n := start(t, Options{Dir: dir, HTTP: "127.0.0.1:0", Version: "v1"})

@@ -2,6 +2,9 @@ package node
 
 import (
 	"log/slog"
+	"maps"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/milldam/milldam/core/storage"
@@ -39,6 +42,23 @@ type Options struct {
 
 	// MaintainEvery is how often retention and compaction look at the logs; default 30 s.
 	MaintainEvery time.Duration
+}
+
+// static returns Kafka's broker keys that hold here without anybody's change: those of the configuration file, and what was decided about this node otherwise.
+func (o Options) static(kafka net.Addr) map[string]string {
+	keys := map[string]string{
+		"listeners":                       "PLAINTEXT://" + kafka.String(),
+		"log.dirs":                        o.Dir,
+		"log.retention.check.interval.ms": strconv.FormatInt(o.MaintainEvery.Milliseconds(), 10),
+	}
+	if o.Advertised != "" {
+		keys["advertised.listeners"] = "PLAINTEXT://" + o.Advertised
+	}
+	if o.InitialRebalanceDelay != defaultRebalanceDelay {
+		keys["group.initial.rebalance.delay.ms"] = strconv.FormatInt(o.InitialRebalanceDelay.Milliseconds(), 10)
+	}
+	maps.Copy(keys, o.Static)
+	return keys
 }
 
 // Names of options as errors give them.
