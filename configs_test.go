@@ -17,7 +17,9 @@ import (
 func TestAConfigKeyThatIsReadSaysWhatItDoes(t *testing.T) {
 	notRead := map[string]bool{
 		"unclean.leader.election.enable": true, // set on internal topics, as Kafka does
-		"advertised.listeners":           true, // refused in the configuration file
+		"log.dir":                        true, // these are refused in the configuration file
+		"node.id":                        true,
+		"broker.id":                      true,
 	}
 	read := 0
 	for _, dir := range []string{"core/replica", "core/broker", "runtime/node"} {
