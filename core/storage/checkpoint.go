@@ -38,11 +38,15 @@ type checkpointLog struct {
 	youngest  timeEntry // record of that segment below recovered, with dated
 	dated     bool      // checkpoints before version 3 do not say it
 	landmarks []landmark
+
+	// txnIndexes are of the complete segments that have a transaction index. Checkpoints before version 4 do not list them.
+	txnIndexes []txnIndexSum
+	listed     bool
 }
 
 const (
 	checkpointMagic   = "milldamC"
-	checkpointVersion = 3 // 2, without youngest and landmarks, is read too
+	checkpointVersion = 4 // 3, without the transaction indexes, and 2, without youngest and landmarks too, are read as well
 )
 
 var errCheckpoint = errors.New("damaged checkpoint")
@@ -70,6 +74,11 @@ func (c *checkpoint) encode() []byte {
 		out = append(out, byte(len(l.landmarks)))
 		for _, m := range l.landmarks {
 			out = m.youngest.append(m.offsetEntry.append(out))
+		}
+		out = be.AppendUint32(out, uint32(len(l.txnIndexes)))
+		for _, t := range l.txnIndexes {
+			out = be.AppendUint64(out, uint64(t.segment))
+			out = be.AppendUint32(append(out, flag(t.known)), t.sum)
 		}
 	}
 	return be.AppendUint32(out, crc32.Checksum(out, castagnoli))
@@ -126,6 +135,7 @@ func (f *fields) i64() int64  { return int64(f.u64()) }
 const (
 	checkpointLogBytes = 16 + 4 + 6*8 + 1 + 4 + 4
 	producerHeadBytes  = 8 + 2 + 4 + 8 + 8 + 1
+	txnIndexSumBytes   = 8 + 1 + 4
 )
 
 func decodeCheckpoint(data []byte) (*checkpoint, error) {
@@ -138,7 +148,7 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 	}
 	f := fields{data: body[len(checkpointMagic):]}
 	version := f.u8()
-	if version != checkpointVersion && version != checkpointVersion-1 {
+	if version < 2 || version > checkpointVersion {
 		return nil, fmt.Errorf("%w: version %d, this is a milldam that knows %d", errCheckpoint, version, checkpointVersion)
 	}
 	c := &checkpoint{walFrom: f.u64()}
@@ -154,8 +164,11 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		l.position, l.first, l.cleaned, l.hasFirst = f.i64(), f.i64(), record.Offset(f.i64()), f.u8() == 1
 		l.producers = f.producers()
 		l.aborted = f.aborted(l.segment, l.recovered)
-		if version == checkpointVersion {
+		if version >= 3 {
 			f.landmarks(&l)
+		}
+		if l.listed = version >= 4; l.listed {
+			l.txnIndexes = f.txnIndexes(l.segment)
 		}
 		if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 || l.cleaned < 0 {
 			return nil, errCheckpoint
@@ -225,6 +238,26 @@ func (f *fields) landmarks(l *checkpointLog) {
 	}
 }
 
+// txnIndexes reads what is known of the transaction indexes of the segments below active.
+func (f *fields) txnIndexes(active record.Offset) []txnIndexSum {
+	count := int(f.u32())
+	if count*txnIndexSumBytes > len(f.data) {
+		f.bad = true
+		return nil
+	}
+	var list []txnIndexSum
+	front := record.Offset(-1)
+	for range count {
+		t := txnIndexSum{segment: record.Offset(f.i64()), known: f.u8() == 1, sum: f.u32()}
+		if t.segment <= front || t.segment >= active {
+			f.bad = true
+			return nil
+		}
+		list, front = append(list, t), t.segment
+	}
+	return list
+}
+
 // row is the log's state for a checkpoint: what is in segments now. The batches beyond are in the write-ahead log, and so are the producers' of them.
 func (l *Log) row() checkpointLog {
 	l.mu.Lock()
@@ -233,7 +266,8 @@ func (l *Log) row() checkpointLog {
 		return *l.kept
 	}
 	row := checkpointLog{topic: l.id, partition: l.partition, start: l.mu.start, recovered: l.mu.written, cleaned: l.mu.cleaned, producers: l.mu.flushed.clone()}
-	seg := l.firstLiveLocked() // where the next byte goes: those before are complete, those behind have none
+	row.txnIndexes, row.listed = slices.Clone(l.mu.txnIndexes), true
+	seg := l.mu.segments[l.firstLiveLocked()] // where the next byte goes: those before are complete, those behind have none
 	if invariant.On {
 		last := l.mu.segments[len(l.mu.segments)-1]
 		invariant.Check(seg == last || last.written == 0, "%s: segment %d has %d bytes, and segment %d is not complete", l, last.base, last.written, seg.base)

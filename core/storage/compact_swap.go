@@ -88,8 +88,7 @@ func (l *Log) swap(list []place, w *compactor) error {
 		return err
 	}
 	next := &segment{log: l, base: first.base, end: w.end, size: w.written, written: w.written, sealed: true, liveFrom: w.written, first: w.first, hasFirst: w.any}
-	aborted := w.aborted
-	next.indexed.Store(&aborted)
+	next.txns.Store(&segmentTxns{aborted: w.aborted})
 	next.sound.inherit(next.size)
 	l.rewrites.Add(1)
 	for _, p := range list {
@@ -126,6 +125,7 @@ func (l *Log) install(first *segment, n int, next *segment) {
 	defer l.mu.Unlock()
 	if i := slices.Index(l.mu.segments, first); i >= 0 {
 		l.mu.segments = slices.Concat(l.mu.segments[:i], []*segment{next}, l.mu.segments[i+n:])
+		l.setTxnIndexLocked(next.base, next.end, next.txns.Load().aborted)
 	}
 }
 

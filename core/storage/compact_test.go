@@ -463,7 +463,9 @@ func TestRandomTransactionsAndCompaction(t *testing.T) {
 				x.compact()
 			case dice == 18:
 				x.restart()
+				checkTxnIndexes(t, x.Log)
 			default:
+				checkTxnIndexes(t, x.Log)
 				x.fs = x.fs.CrashClone(rng)
 				x.Log = create(t, open(t, x.fs, x.known), x.known, topicA, 0)
 			}

@@ -56,8 +56,11 @@ func (t *txnTracker) marker(b record.Batch) (needed bool, aborted *AbortedTxn) {
 	}
 	a := t.aborting[m.ProducerID]
 	delete(t.aborting, m.ProducerID)
-	if a == nil || !a.seen {
-		return false, nil
+	if a != nil && a.seen {
+		return true, &a.AbortedTxn
 	}
-	return true, &a.AbortedTxn
+	// Without an entry in the index the batches in front are still of this transaction: it must not become one that never ends.
+	needed = t.committed[m.ProducerID]
+	delete(t.committed, m.ProducerID)
+	return needed, nil
 }

@@ -27,7 +27,7 @@
 // # Concurrency
 //
 // Two goroutines: commitLoop (committer.go) and flushLoop (flush.go); Close ends both. Where many logs are written or synced, the one that
-// does it shares the work with up to filesAtOnce more, for whose end it waits. Lock order: Log.cleaning, Log.io, Log.mu, then one of committer.mu,
+// does it shares the work with up to filesAtOnce more, for whose end it waits. Lock order: Log.cleaning, Log.rebuilding, Log.io, Log.mu, then one of committer.mu,
 // flusher.mu, wal.mu, fileCache.mu, Store.mu. No I/O under mu; Log.io is the right to write a log's files.
 //
 // # Files
@@ -36,6 +36,6 @@
 // slab.go the memory of tails; wal.go, wal_files.go, wal_replay.go the write-ahead log; flush.go tails to segments; checkpoint.go;
 // recovery.go, recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, landmarks.go, files.go segments; read.go,
 // times.go, youngest.go reading; check.go, sound.go, damage.go what keeps decayed bytes from being served; maintain.go, compact.go,
-// compactor.go, compact_txns.go, compact_swap.go what time asks for; producers.go, snapshot.go, transactions.go, txn_index.go, epochs.go what
+// compactor.go, compact_txns.go, compact_swap.go what time asks for; producers.go, snapshot.go, transactions.go, txn_index.go, txn_load.go, epochs.go what
 // follows from the batches; stats.go; inspect.go, verify.go, verify_index.go the files of a stopped node, one by one.
 package storage

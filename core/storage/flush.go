@@ -220,7 +220,7 @@ func (s *segment) startSync(f vfs.File, end int64) error {
 func (l *Log) completeSegments() error {
 	for {
 		l.mu.Lock()
-		seg := l.firstLiveLocked()
+		seg := l.mu.segments[l.firstLiveLocked()]
 		if !seg.sealed || seg.written < seg.size {
 			l.mu.Unlock()
 			return nil
@@ -245,20 +245,18 @@ func (l *Log) completeSegments() error {
 		seg.older.Store(nil)
 		seg.landmarks.Store(nil)
 		seg.live, seg.liveFrom, seg.aborted, seg.snapshot = nil, seg.size, nil, producers{}
-		if len(aborted) == 0 {
-			seg.indexed.Store(&aborted)
-		}
+		l.setTxnIndexLocked(seg.base, seg.end, aborted)
 		l.mu.Unlock()
 	}
 }
 
-// firstLiveLocked is the first segment that is not complete; all behind it are neither.
-func (l *Log) firstLiveLocked() *segment {
+// firstLiveLocked is the index of the first segment that is not complete; all behind it are neither.
+func (l *Log) firstLiveLocked() int {
 	i := len(l.mu.segments) - 1
 	for i > 0 && l.mu.segments[i-1].live != nil {
 		i--
 	}
-	return l.mu.segments[i]
+	return i
 }
 
 // sync makes a segment's file durable, and with the first time its entry in the directory.

@@ -269,7 +269,8 @@ func FuzzCheckpoint(f *testing.F) {
 	c := checkpoint{walFrom: 3, logs: []checkpointLog{
 		{topic: topicA, recovered: 5, position: 300, first: 1000, hasFirst: true, cleaned: 3, producers: known, aborted: []AbortedTxn{{ProducerID: 2, First: 1, Last: 3, LastStable: 4}}},
 		{topic: topicB, partition: 7, start: 9, recovered: 20, segment: 10, position: 1000, dated: true, youngest: timeEntry{2000, 8}, landmarks: []landmark{
-			{offsetEntry{4, 300}, timeEntry{timestamp: record.NoTimestamp}}, {offsetEntry{7, 700}, timeEntry{1500, 5}}}},
+			{offsetEntry{4, 300}, timeEntry{timestamp: record.NoTimestamp}}, {offsetEntry{7, 700}, timeEntry{1500, 5}}},
+			txnIndexes: []txnIndexSum{{4, 0x12345678, true}, {segment: 9}}},
 	}}
 	damaged(c.encode(), func(b []byte) {
 		f.Add(b, false)
@@ -284,6 +285,9 @@ func FuzzCheckpoint(f *testing.F) {
 			if err != nil {
 				return
 			}
+			for i := range c.logs {
+				c.logs[i].listed = true // as it is from now on
+			}
 			again, err := decodeCheckpoint(c.encode())
 			if err != nil || !reflect.DeepEqual(c, again) {
 				t.Errorf("a checkpoint changes when it is written again: %v", err)
@@ -291,6 +295,9 @@ func FuzzCheckpoint(f *testing.F) {
 			for _, l := range c.logs {
 				if l.partition < 0 || l.start < 0 || l.segment < 0 || l.recovered < l.segment || l.position < 0 {
 					t.Errorf("a row that cannot be is taken: %+v", l)
+				}
+				if !slices.IsSortedFunc(l.txnIndexes, func(a, b txnIndexSum) int { return int(a.segment - b.segment) }) {
+					t.Errorf("transaction indexes are not in the order of their segments: %+v", l.txnIndexes)
 				}
 				for id, p := range l.producers.known {
 					if len(p.batches) > keptBatches {

@@ -29,6 +29,9 @@ type Log struct {
 	// cleaning is held while the log is compacted, and before its files are removed. It is taken before io.
 	cleaning sync.Mutex
 
+	// rebuilding is held while a transaction index is made anew, so that one does it for all. It is taken before io.
+	rebuilding sync.Mutex
+
 	// kept is what the last checkpoint said of a log that recovery found damaged: the next ones say it again. It is not changed after recovery.
 	kept *checkpointLog
 	// fresh is set while the directory, or the small files in it, are not durable yet.
@@ -57,6 +60,8 @@ type Log struct {
 		cleaned  record.Offset
 		horizon  int64
 		segments []*segment // at least one; the last one is active
+		// txnIndexes are of the complete segments that have a transaction index, or may have, by segments: the others have none.
+		txnIndexes []txnIndexSum
 
 		tail      []*entry // batches in [written, end), in order
 		tailBytes int64

@@ -189,6 +189,7 @@ func (l *Log) removeBelowStart() error {
 		removable := len(l.mu.segments) > 1 && seg.end <= l.mu.start && l.sealedLocked(seg)
 		if removable {
 			l.mu.segments = l.mu.segments[1:]
+			l.setTxnIndexLocked(seg.base, seg.end, nil)
 			l.rewrites.Add(1)
 			seg.replaced.Store(true) // who is about to open it finds that its offsets are gone
 		}

@@ -175,6 +175,9 @@ func (l *Log) openSegments(r *recovery) error {
 	if !known {
 		return nil // all it has is in the write-ahead log
 	}
+	if !row.listed {
+		l.listTxnIndexes(&row, files)
+	}
 	if err := l.restore(files, row, r.scan); err != nil {
 		return err
 	}
@@ -206,9 +209,7 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 		seg := &segment{log: l, base: f.base, end: row.recovered, size: row.position, sealed: f.base != row.segment, created: time.Now()}
 		if seg.sealed {
 			seg.size = f.size
-			if !f.aborted {
-				seg.indexed.Store(new([]AbortedTxn))
-			}
+			l.restoreTxnIndex(&row, f)
 			if seg.end = row.segment; i+1 < len(files) {
 				seg.end = min(seg.end, files[i+1].base)
 			}
@@ -247,10 +248,33 @@ func (l *Log) restore(files []segmentFile, row checkpointLog, scanned bool) erro
 	return nil
 }
 
+// restoreTxnIndex takes over what the checkpoint says of a segment's transaction index. A file that it does not know came with a compaction after it.
+func (l *Log) restoreTxnIndex(row *checkpointLog, f segmentFile) {
+	if i, ok := findTxnIndex(row.txnIndexes, f.base); ok {
+		l.mu.txnIndexes = append(l.mu.txnIndexes, row.txnIndexes[i])
+	} else if f.aborted {
+		l.mu.txnIndexes = append(l.mu.txnIndexes, txnIndexSum{segment: f.base})
+	}
+}
+
+// listTxnIndexes takes the transaction indexes that are there for what they are, since the checkpoint is of a version that does not list them.
+func (l *Log) listTxnIndexes(row *checkpointLog, files []segmentFile) {
+	for _, f := range files {
+		if !f.aborted {
+			continue
+		}
+		t := txnIndexSum{segment: f.base}
+		if data, err := vfs.ReadFile(l.store.opts.FS, (&segment{log: l, base: f.base}).file(txnSuffix)); err == nil {
+			t = sumOfTxns(f.base, data)
+		}
+		row.txnIndexes = append(row.txnIndexes, t)
+	}
+}
+
 // scanSegments reads how far the log goes, when no checkpoint says it: everything of the last segment that is whole. The producers' state
 // comes from the newest snapshot and the batches behind it.
 func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
-	row := checkpointLog{topic: l.id, partition: l.partition}
+	row := checkpointLog{topic: l.id, partition: l.partition, listed: true}
 	if len(files) == 0 {
 		return row, nil
 	}
@@ -260,6 +284,7 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 		seg := &segment{log: l, base: f.base, youngest: timeEntry{timestamp: record.NoTimestamp}}
 		last := i == len(files)-1
 		if !last && files[i+1].base <= from {
+			row.txnIndexes = append(row.txnIndexes, txnIndexSum{segment: f.base})
 			continue
 		}
 		var aborted []AbortedTxn
@@ -284,10 +309,11 @@ func (l *Log) scanSegments(files []segmentFile) (checkpointLog, error) {
 		if last {
 			row.aborted, row.youngest, row.dated = aborted, seg.youngest, true
 		} else if len(aborted) > 0 {
-			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), encodeTxnIndex(aborted)); err != nil {
+			index := encodeTxnIndex(aborted)
+			if err := vfs.WriteFileAtomic(l.store.opts.FS, seg.file(txnSuffix), index); err != nil {
 				return row, err
 			}
-			files[i].aborted = true
+			row.txnIndexes = append(row.txnIndexes, sumOfTxns(f.base, index))
 		}
 	}
 	return row, nil

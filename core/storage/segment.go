@@ -70,9 +70,9 @@ type segment struct {
 	sound sound
 
 	// aborted has the aborted transactions whose markers are in the segment, in the order of the markers, until its files are complete; then the
-	// index file has them, and indexed once they were asked for. A slice that was handed out is only appended to.
+	// index file has them, and txns once they were asked for. A slice that was handed out is only appended to.
 	aborted []AbortedTxn
-	indexed atomic.Pointer[[]AbortedTxn]
+	txns    atomic.Pointer[segmentTxns]
 
 	// snapshot is the state of the producers after the segment, from when it is sealed until its files are complete.
 	snapshot producers

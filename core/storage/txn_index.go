@@ -2,13 +2,10 @@ package storage
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 
 	"github.com/milldam/milldam/core/record"
-	"github.com/milldam/milldam/core/vfs"
 )
 
 // AbortedTxn is an aborted transaction as read_committed consumers need it: they pass over what the producer wrote from First up to the marker at Last.
@@ -60,76 +57,17 @@ func decodeTxnIndex(data []byte, base, end record.Offset) (list []AbortedTxn, ok
 	return list, true
 }
 
-// loadAborted returns the aborted transactions whose markers are in a segment that is complete, in the order of the markers.
-func (s *segment) loadAborted() ([]AbortedTxn, error) {
-	if known := s.indexed.Load(); known != nil {
-		return *known, nil
-	}
-	data, err := vfs.ReadFile(s.log.store.opts.FS, s.file(txnSuffix))
-	if s.replaced.Load() {
-		return nil, errReplaced
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	list, ok := decodeTxnIndex(data, s.base, s.end)
-	if !ok {
-		s.log.store.opts.Logger.Warn("a damaged transaction index is built anew", "file", s.file(txnSuffix))
-		if list, err = s.log.abortedFromBatches(s); err != nil {
-			return nil, err
-		}
-	}
-	s.indexed.Store(&list)
-	return list, nil
-}
-
-// abortedFromBatches finds a segment's aborted transactions in the log, from the nearest state of the producers in front of it on.
-func (l *Log) abortedFromBatches(s *segment) ([]AbortedTxn, error) {
-	var state producers
-	segments := l.sortedSegments()
-	i := slices.Index(segments, s)
-	if i < 0 {
-		return nil, errReplaced
-	}
-	for ; i >= 0; i-- {
-		data, err := vfs.ReadFile(l.store.opts.FS, segments[i].file(snapshotSuffix))
-		if err != nil {
-			continue
-		}
-		if p, err := decodeSnapshot(data); err == nil {
-			state = p
-			break
-		}
-	}
-	var list []AbortedTxn
-	for _, seg := range segments[max(i, 0):] {
-		err := seg.batches(0, seg.size, func(b record.Batch, _ int64) error {
-			if ended, ok := state.apply(b); ok && ended.aborted && seg == s {
-				list = append(list, ended.AbortedTxn)
-			}
-			return nil
-		})
-		if err != nil || seg == s {
-			return list, err
-		}
-	}
-	return list, nil
-}
-
 // Aborted returns the aborted transactions with records in [from, to), by first offset. to must not be above LastStable. Beside compaction and retention
 // use ReadCommitted.
 func (l *Log) Aborted(from, to record.Offset) ([]AbortedTxn, error) {
 	var found []AbortedTxn
-	for _, part := range l.abortedFrom(from) {
-		list := part.live
-		if list == nil {
-			var err error
-			if list, err = part.segment.loadAborted(); err != nil {
-				return nil, fmt.Errorf("aborted transactions of %s: %w", l, err)
-			}
+	for part, ok := l.nextAborted(l.segmentBase(from)); ok; part, ok = l.nextAborted(part.segment.base + 1) {
+		txns, err := part.load()
+		if err != nil {
+			return nil, fmt.Errorf("aborted transactions of %s: %w", l, err)
 		}
 		done := false
-		if found, done = collectAborted(found, list, from, to); done {
+		if found, done = collectAborted(found, txns.aborted, from, to); done || txns.settled() >= to {
 			break
 		}
 	}
@@ -141,19 +79,38 @@ func (l *Log) Aborted(from, to record.Offset) ([]AbortedTxn, error) {
 type abortedPart struct {
 	segment *segment
 	live    []AbortedTxn
+	index   txnIndexSum
 }
 
-// abortedFrom returns the segments from the one on that holds offset. A transaction's entry is in the segment of its marker, so that no earlier one matters.
-func (l *Log) abortedFrom(offset record.Offset) []abortedPart {
+func (p *abortedPart) load() (*segmentTxns, error) {
+	if p.live != nil {
+		return &segmentTxns{aborted: p.live}, nil
+	}
+	return p.segment.loadTxns(p.index)
+}
+
+// segmentBase is where the segment that holds offset begins. A transaction's entry is in the segment of its marker, so that no earlier one matters to who reads from there.
+func (l *Log) segmentBase(offset record.Offset) record.Offset {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var parts []abortedPart
-	for _, s := range l.mu.segments[l.segmentAtLocked(offset):] {
-		if known := s.indexed.Load(); s.live == nil && (known == nil || len(*known) > 0) || len(s.aborted) > 0 {
-			parts = append(parts, abortedPart{s, slices.Clip(s.aborted)})
+	return l.mu.segments[l.segmentAtLocked(offset)].base
+}
+
+// nextAborted returns the first segment from base on that has, or may have, aborted transactions. Those that have none cost nothing, and none is looked at that
+// the caller does not come to: mostly the first that is found tells that no later one matters.
+func (l *Log) nextAborted(base record.Offset) (part abortedPart, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i, _ := findTxnIndex(l.mu.txnIndexes, base); i < len(l.mu.txnIndexes) {
+		index := l.mu.txnIndexes[i]
+		return abortedPart{segment: l.mu.segments[l.segmentAtLocked(index.segment)], index: index}, true
+	}
+	for _, s := range l.mu.segments[l.firstLiveLocked():] {
+		if s.base >= base && len(s.aborted) > 0 {
+			return abortedPart{segment: s, live: slices.Clip(s.aborted)}, true
 		}
 	}
-	return parts
+	return abortedPart{}, false
 }
 
 // collectAborted adds those of list, which is in the order of the markers, that have records in [from, to). done says that no later one has any.
