@@ -6,55 +6,22 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"path"
+	"runtime"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
-
-	"github.com/milldam/milldam/core/vfs"
 )
 
-// checkedLog is raft-wal with a checksum for each entry: by itself it believes what it reads, and a topic whose name has decayed would be another topic. The checksum
-// stands in the entry's extensions, which are there for who stands between raft and its log. Entries from before there were checksums have none.
+// checkedLog is raft-wal with a checksum for each entry, and a mark of its end: by itself it believes what it reads, and a topic whose name has decayed would be another topic. The
+// checksum stands in the entry's extensions, which are there for who stands between raft and its log. Entries from before there were checksums have none.
 type checkedLog struct {
 	*wal.WAL
-	fs  vfs.FS
-	dir string
-}
-
-// endFile says up to where the log went at the last start or stop. raft-wal takes what it cannot read for the end that a crash tore; what was there before cannot be that.
-const endFile = "end"
-
-const endMagic = "milldamE"
-
-// noteEnd writes the end file.
-func (c *checkedLog) noteEnd() error {
-	last, err := c.LastIndex()
-	if err != nil {
-		return err
-	}
-	data := binary.BigEndian.AppendUint64([]byte(endMagic), last)
-	return vfs.WriteFileAtomic(c.fs, path.Join(c.dir, endFile), binary.BigEndian.AppendUint32(data, crc32.Checksum(data, castagnoli)))
-}
-
-// checkEnd holds the log against the end file. Folders from before there was one have none, and one that cannot be read says nothing.
-func (c *checkedLog) checkEnd() error {
-	data, err := vfs.ReadFile(c.fs, path.Join(c.dir, endFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	const size = len(endMagic) + 8
-	if len(data) != size+4 || string(data[:len(endMagic)]) != endMagic || binary.BigEndian.Uint32(data[size:]) != crc32.Checksum(data[:size], castagnoli) {
-		return nil
-	}
-	last, err := c.LastIndex()
-	if known := binary.BigEndian.Uint64(data[len(endMagic):]); err == nil && last < known {
-		err = fmt.Errorf("%w: the log in %s can be read up to entry %d, and had %d: restore the folder from a backup", ErrDamaged, c.dir, last, known)
-	}
-	return err
+	dir    string
+	stable *stableStore
+	end    *endMark
+	logger *slog.Logger
 }
 
 // entryChecksum covers all of an entry that matters.
@@ -66,13 +33,43 @@ func entryChecksum(l *raft.Log) []byte {
 	return binary.BigEndian.AppendUint32(nil, crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, l.Data))
 }
 
-// GetLog implements raft.LogStore. ErrDamaged is for an entry that is not what was written.
+// GetLog implements raft.LogStore. ErrDamaged is for an entry that is not what was written. Raft panics when it cannot read what it has written: as in stableStore, once it was started it waits instead.
 func (c *checkedLog) GetLog(index uint64, l *raft.Log) error {
-	err := c.WAL.GetLog(index, l)
-	if err == nil && (l.Index != index || len(l.Extensions) > 0 && string(l.Extensions) != string(entryChecksum(l))) {
-		err = fmt.Errorf("%w: entry %d of the log in %s is not what was written: restore the folder from a backup", ErrDamaged, index, c.dir)
+	err := c.read(index, l)
+	if err == nil {
+		err = checkEntry(l, index)
+	}
+	if first, last := c.bounds(); err == nil || index < first || index > last || last == 0 { // raft asks for entries that are gone, too
+		return err
+	}
+	if failed := (*fs.PathError)(nil); !errors.As(err, &failed) {
+		err = damagedFile(path.Join(c.dir, c.stable.fileOf(index)), "entry %d: %w", index, err)
+	}
+	if c.stable.running.Load() {
+		c.stable.onFail(err)
+		runtime.Goexit()
 	}
 	return err
+}
+
+// read reads an entry. raft-wal panics at some of what it cannot decode.
+func (c *checkedLog) read(index uint64, l *raft.Log) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it cannot be read: %v", r)
+		}
+	}()
+	return c.WAL.GetLog(index, l)
+}
+
+// bounds are the first and the last index; of a closed log nothing is between them.
+func (c *checkedLog) bounds() (first, last uint64) {
+	first, bad := c.FirstIndex()
+	last, err := c.LastIndex()
+	if bad != nil || err != nil {
+		return 1, 0
+	}
+	return first, last
 }
 
 // StoreLog implements raft.LogStore.
@@ -86,5 +83,50 @@ func (c *checkedLog) StoreLogs(logs []*raft.Log) error {
 		copied.Extensions = entryChecksum(l)
 		checked[i] = &copied
 	}
-	return c.WAL.StoreLogs(checked)
+	if err := c.WAL.StoreLogs(checked); err != nil || len(logs) == 0 {
+		return err
+	}
+	c.note(logs[len(logs)-1].Index)
+	return nil
+}
+
+// note moves the mark of the end. The entries are durable without it: where it cannot be written, the one that is there stays, and says less.
+func (c *checkedLog) note(last uint64) {
+	if c.end.file == nil {
+		return
+	}
+	if err := c.end.note(last); err != nil {
+		c.logger.Warn("the end of the metadata log is not marked any more: until the next start nobody could tell its decay from a write that a crash tore", "file", c.end.name, "error", err)
+		_ = c.end.close() // nothing was left to be written
+	}
+}
+
+// syncEnd makes the mark durable.
+func (c *checkedLog) syncEnd() error {
+	if c.end.file == nil {
+		return nil
+	}
+	return c.end.file.Sync()
+}
+
+// DeleteRange implements raft.LogStore. Where the end of the log goes, as that of a voter which followed another leader, the mark goes first.
+func (c *checkedLog) DeleteRange(first, last uint64) error {
+	if from, end := c.bounds(); last >= end && first <= end {
+		kept := first - 1
+		if first <= from {
+			kept = 0
+		}
+		if err := c.end.make(kept); err != nil {
+			return fmt.Errorf("mark the new end of the metadata log: %w", err)
+		}
+	}
+	return c.WAL.DeleteRange(first, last)
+}
+
+// Close ends the log. It can be opened again.
+func (c *checkedLog) Close() error {
+	if err := c.end.close(); err != nil {
+		c.logger.Warn("close a file of the metadata log", "file", c.end.name, "error", err)
+	}
+	return c.WAL.Close()
 }

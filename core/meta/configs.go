@@ -298,3 +298,9 @@ func sorted(list []ConfigEntry) []ConfigEntry {
 	slices.SortFunc(list, func(a, b ConfigEntry) int { return cmp.Compare(a.Key, b.Key) })
 	return list
 }
+
+// sensitive tells whether a broker key may hold a secret; one that is unknown may.
+func sensitive(key string) bool {
+	def, known := knownConfigs().broker[key]
+	return !known || def.sensitive || def.kind == TypePassword
+}

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,7 +29,15 @@ type Options struct {
 	NodeID int32
 	Logger *slog.Logger
 	Static map[string]string // broker keys of the configuration file
+
+	segmentBytes int // of the Raft log; 0 is walSegmentBytes
 }
+
+// Folders below Options.Dir.
+const (
+	raftDir      = "raft"
+	snapshotsDir = "snapshots"
+)
 
 const (
 	// electionTimeout passes before a voter that was not asked makes itself the leader. Once it leads, raft looks that often whether it still does.
@@ -82,7 +91,7 @@ func Open(ctx context.Context, opts Options) (*Controller, error) {
 }
 
 func (c *Controller) start(ctx context.Context) error {
-	walDir, snapshotDir := path.Join(c.opts.Dir, "raft"), path.Join(c.opts.Dir, "snapshots")
+	walDir, snapshotDir := path.Join(c.opts.Dir, raftDir), path.Join(c.opts.Dir, snapshotsDir)
 	for _, dir := range []string{c.opts.Dir, walDir, snapshotDir} {
 		if err := c.opts.FS.MkdirAll(dir); err != nil {
 			return err
@@ -94,11 +103,7 @@ func (c *Controller) start(ctx context.Context) error {
 	logger := raftLogger{c.opts.Logger}
 	var err error
 	stable := &stableStore{fs: c.opts.FS, onFail: c.fail}
-	c.log, err = openRaftLog(c.opts.FS, walDir, stable, logger)
-	if err != nil {
-		return err
-	}
-	if err := c.log.checkEnd(); err != nil {
+	if c.log, err = openRaftLog(c.opts.FS, c.opts.Dir, cmp.Or(c.opts.segmentBytes, walSegmentBytes), stable, logger); err != nil {
 		return err
 	}
 	config := raft.DefaultConfig()
@@ -114,8 +119,11 @@ func (c *Controller) start(ctx context.Context) error {
 		return err
 	}
 	address, transport := raft.NewInmemTransport(raft.ServerAddress("node-" + string(config.LocalID)))
-	if err := c.bootstrap(config, snapshots, transport, address); err != nil {
+	if err := c.checkSnapshots(snapshots); err != nil {
 		return errors.Join(err, damaged)
+	}
+	if err := c.bootstrap(config, snapshots, transport, address); err != nil {
+		return err
 	}
 	config.NoLegacyTelemetry = true
 	if err := c.startRaft(config, snapshots, transport); err != nil {
@@ -132,7 +140,7 @@ func (c *Controller) start(ctx context.Context) error {
 		return err
 	}
 	c.led = true
-	return c.log.noteEnd()
+	return c.log.syncEnd()
 }
 
 // stand asks raft to lead without waiting for a leader first. There is one voter: nobody else could be it.
@@ -167,20 +175,34 @@ func (c *Controller) fail(err error) {
 	})
 }
 
+// checkSnapshots tells whether a snapshot and the log together have everything: the log begins where a snapshot ends, or before.
+func (c *Controller) checkSnapshots(snapshots *snapshotStore) error {
+	list, err := snapshots.List()
+	if err != nil {
+		return err
+	}
+	newest := uint64(0)
+	if len(list) > 0 {
+		newest = list[0].Index
+	}
+	first, last := c.log.bounds()
+	switch {
+	case last > 0 && first > newest+1:
+		return damagedFile(snapshots.dir, "a snapshot of entry %d or later is missing: the log begins behind it, and the newest one that can be read is of entry %d", first-1, newest)
+	case last < newest:
+		return damagedFile(c.log.dir, "the log ends with entry %d, in front of the snapshot of entry %d", last, newest)
+	}
+	return nil
+}
+
 // bootstrap founds a cluster of this one voter, unless there is one.
 func (c *Controller) bootstrap(config *raft.Config, snapshots *snapshotStore, transport raft.Transport, address raft.ServerAddress) error {
 	last, err := c.log.LastIndex()
 	if err != nil {
 		return err
 	}
-	names, err := snapshots.names()
-	if err != nil || last > 0 {
-		return err
-	}
-	if list, err := snapshots.List(); err != nil || len(list) > 0 {
-		return err
-	} else if len(names) > 0 { // there was a cluster: a new one in its place would know none of its topics
-		return fmt.Errorf("%w: there is no log, and no snapshot that can be read", ErrDamaged)
+	if last > 0 {
+		return nil
 	}
 	// A crash in an earlier bootstrap may have left a term without a log, with which raft would wait for others forever. Without a log nobody
 	// has voted, so the term means nothing.
@@ -342,7 +364,7 @@ func (c *Controller) Close() error {
 			err = c.raft.Shutdown().Error()
 		}
 		if c.led {
-			if err := c.log.noteEnd(); err != nil { // then the one of the start stays
+			if err := c.log.syncEnd(); err != nil { // then the one of the start stays
 				c.opts.Logger.Warn("the end of the metadata log could not be noted", "dir", c.opts.Dir, "error", err)
 			}
 		}

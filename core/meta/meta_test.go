@@ -216,12 +216,15 @@ func crashOnce(t *testing.T, n int) (finished bool) {
 	return finished
 }
 
+// smallSegments has a segment of the log for every few entries.
+const smallSegments = 1200
+
 // changes makes topics and removes some, until it is done or the disk fails. It returns what was acknowledged.
 func changes(t *testing.T, fs vfs.FS) (acked map[string]bool, finished bool) {
 	acked = map[string]bool{}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	c, err := Open(ctx, Options{FS: fs, Dir: "meta", NodeID: 1})
+	c, err := Open(ctx, Options{FS: fs, Dir: "meta", NodeID: 1, segmentBytes: smallSegments})
 	if err != nil {
 		return acked, false
 	}

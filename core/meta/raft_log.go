@@ -2,26 +2,221 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
+	"path"
+	"slices"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 
 	"github.com/milldam/milldam/core/vfs"
 )
 
-// openRaftLog opens raft-wal on our file system.
-func openRaftLog(fs vfs.FS, dir string, stable *stableStore, logger hclog.Logger) (*checkedLog, error) {
-	w, err := wal.Open(dir, wal.WithSegmentFiler(segment.NewFiler(dir, walFiles{fs})), wal.WithMetaStore(stable),
-		wal.WithSegmentSize(walSegmentBytes), wal.WithLogger(logger))
-	if err != nil {
-		return nil, fmt.Errorf("open the log in %s: %w", dir, err)
+// foundLog is the Raft log as its files are.
+type foundLog struct {
+	dir   string
+	state stableContent
+	tail  *segmentScan // of the last segment; nil when it has no file
+	marks marks
+}
+
+// lookAtLog reads how far the log goes, and changes nothing. What was acknowledged and cannot be read, as far as a look at the folder tells, is ErrDamaged, by the name of the file. raft-wal itself
+// would make a missing segment anew, and delete those that a missing state file does not name.
+func lookAtLog(fsys vfs.FS, dir string) (*foundLog, error) {
+	f := &foundLog{dir: path.Join(dir, raftDir)}
+	var there bool
+	var err error
+	if f.state, there, err = readStable(fsys, path.Join(f.dir, stableFile)); err != nil {
+		return nil, err
 	}
-	return &checkedLog{w, fs, dir}, nil
+	if f.marks, err = (&endMark{fs: fsys, name: path.Join(f.dir, endFile)}).read(); err != nil {
+		return nil, err
+	}
+	if !there {
+		return f, f.checkNew(fsys, dir)
+	}
+	for i, info := range f.state.Segments.Segments {
+		name := path.Join(f.dir, segment.FileName(info))
+		if last := i == len(f.state.Segments.Segments)-1; !last || !info.SealTime.IsZero() {
+			err = checkSealed(fsys, name, info)
+		} else {
+			err = f.readTail(fsys, name, info)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// checkNew is for a folder without the state file, which is the first to be written: nothing else may be there.
+func (f *foundLog) checkNew(fsys vfs.FS, dir string) error {
+	snapshots, err := (&snapshotStore{fs: fsys, dir: path.Join(dir, snapshotsDir)}).names()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	names, err := fsys.List(f.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	there := append(slices.DeleteFunc(names, func(n string) bool { return n != endFile && !IsLog(n) }), snapshots...)
+	if len(there) == 0 {
+		return nil
+	}
+	return damagedFile(path.Join(f.dir, stableFile), "it is missing, and %s is there, so the cluster is not new", there[0])
+}
+
+// checkSealed is for a segment that takes no more entries. What is in it is looked at when it is read: what a snapshot took over is not.
+func checkSealed(fsys vfs.FS, name string, info types.SegmentInfo) error {
+	f, err := fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return damagedFile(name, "it is missing: it had the entries %d to %d", info.BaseIndex, info.MaxIndex)
+	}
+	if err != nil {
+		return err
+	}
+	head := make([]byte, segmentHeaderBytes)
+	n, err := f.ReadAt(head, 0)
+	if err = errors.Join(ignoreEnd(err), f.Close()); err != nil {
+		return err
+	}
+	if err := (&segmentScan{data: head[:n], base: info.BaseIndex, id: info.ID}).checkHeader(); err != nil {
+		return damagedFile(name, "%w", err)
+	}
+	return nil
+}
+
+func ignoreEnd(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// readTail is for the segment that is written: its end may be torn, but not what was acknowledged.
+func (f *foundLog) readTail(fsys vfs.FS, name string, info types.SegmentInfo) error {
+	data, err := vfs.ReadFile(fsys, name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return err
+	}
+	s := scanSegment(data, info.BaseIndex, info.ID)
+	s.cutTorn()
+	last := s.next() - 1
+	switch {
+	case f.reaches(last, info.BaseIndex):
+	case missing:
+		return damagedFile(name, "it is missing%s", f.had())
+	case len(data) == 0:
+		return damagedFile(name, "it is empty%s", f.had())
+	default:
+		return damagedFile(name, "it can be read up to entry %d%s: %w", last, f.had(), s.why())
+	}
+	if err := s.checkHeader(); err != nil && last >= info.BaseIndex {
+		return damagedFile(name, "%w", err)
+	}
+	if !missing {
+		f.tail = s
+	}
+	return nil
+}
+
+// reaches tells whether a log that ends at last, in a segment from base on, has all that was acknowledged, as far as is known. Without a mark that is something, unless nobody has
+// ever voted, which a voter does after its first entry.
+func (f *foundLog) reaches(last, base uint64) bool {
+	if f.marks.known {
+		return last >= f.marks.last
+	}
+	return last > 0 || len(f.state.Values[lastVoteKey]) == 0
+}
+
+// had tells what the log must have had.
+func (f *foundLog) had() string {
+	if !f.marks.known {
+		return ""
+	}
+	return fmt.Sprintf(", and the log had entries up to %d", f.marks.last)
+}
+
+// lastVoteKey is where raft keeps in which term it voted.
+const lastVoteKey = "LastVoteTerm"
+
+// mend takes away what a crash has torn at the end of the log, and ends a segment that is full: raft-wal gets into a state in which it takes nothing any more when a crash came between the write that
+// filled a segment and the note of the next one.
+func (f *foundLog) mend(fsys vfs.FS, stable *stableStore, logger *slog.Logger) error {
+	if f.tail == nil {
+		return nil
+	}
+	n := len(f.state.Segments.Segments) - 1
+	info := f.state.Segments.Segments[n]
+	name := path.Join(f.dir, segment.FileName(info))
+	if torn := int64(len(f.tail.data)) - f.tail.rest; torn > 0 {
+		logger.Warn("the end of the metadata log is a write that a crash tore, and is cut", "file", name, "position", f.tail.rest, "bytes", torn)
+		if err := truncate(fsys, name, f.tail.rest); err != nil {
+			return fmt.Errorf("cut %s: %w", name, err)
+		}
+	}
+	sealed := f.tail.sealed()
+	if sealed == 0 {
+		return nil
+	}
+	state := f.state.Segments
+	info.SealTime, info.MaxIndex, info.IndexStart = time.Now(), f.tail.next()-1, uint64(sealed)
+	next := types.SegmentInfo{ID: state.NextSegmentID, BaseIndex: info.MaxIndex + 1, MinIndex: info.MaxIndex + 1, SizeLimit: info.SizeLimit, Codec: info.Codec, CreateTime: time.Now()}
+	state.Segments = append(append([]types.SegmentInfo(nil), state.Segments[:n]...), info, next)
+	state.NextSegmentID++
+	return stable.CommitState(state)
+}
+
+// truncate cuts a file, durably.
+func truncate(fsys vfs.FS, name string, size int64) error {
+	f, err := fsys.OpenReadWrite(name)
+	if err != nil {
+		return err
+	}
+	if err = f.Truncate(size); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// openRaftLog opens raft-wal on our file system.
+func openRaftLog(fsys vfs.FS, dir string, segmentBytes int, stable *stableStore, logger raftLogger) (*checkedLog, error) {
+	found, err := lookAtLog(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stable.Load(found.dir); err != nil {
+		return nil, err
+	}
+	if err := found.mend(fsys, stable, logger.to); err != nil {
+		return nil, err
+	}
+	w, err := wal.Open(found.dir, wal.WithSegmentFiler(segment.NewFiler(found.dir, walFiles{fsys})), wal.WithMetaStore(stable),
+		wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger))
+	if err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", found.dir, err)
+	}
+	c := &checkedLog{w, found.dir, stable, &endMark{fs: fsys, name: path.Join(found.dir, endFile)}, logger.to}
+	_, last := c.bounds()
+	switch {
+	case found.marks.bad != nil:
+		logger.to.Warn("a damaged file of the metadata log is written anew: nothing is missing as far as it can be read", "file", c.end.name, "error", found.marks.bad, "last", last)
+	case !found.marks.known && last > 0:
+		logger.to.Warn("the metadata log has no mark of its end, as those of older versions have none: it is written, and what can be read is taken for all there was", "file", c.end.name, "last", last)
+	}
+	if err := c.end.open(last); err != nil {
+		return nil, errors.Join(fmt.Errorf("mark the end of the metadata log: %w", err), w.Close())
+	}
+	return c, nil
 }
 
 // raftLogger is raft's logger on ours. What raft says of elections in a cluster of one is no news to anybody.

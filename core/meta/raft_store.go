@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 
 	"github.com/milldam/milldam/core/vfs"
@@ -83,6 +84,27 @@ const (
 // ErrDamaged says that the metadata on disk is not what was written. Nothing is repaired or deleted by itself.
 var ErrDamaged = errors.New("cluster metadata is damaged")
 
+// restoreAdvice is what to do when what was acknowledged cannot be read.
+const restoreAdvice = "restore the metadata folder from a backup; docs/how-to/inspect-and-repair.md has the choices"
+
+// fileDamage is damage in one file; it is ErrDamaged.
+type fileDamage struct {
+	file string
+	what error
+}
+
+func damagedFile(file, format string, args ...any) error {
+	return &fileDamage{file, fmt.Errorf(format, args...)}
+}
+
+func (d *fileDamage) Error() string {
+	return fmt.Sprintf("%v: %s: %v; %s", ErrDamaged, d.file, d.what, restoreAdvice)
+}
+
+func (d *fileDamage) Is(target error) bool { return target == ErrDamaged }
+
+func (d *fileDamage) Unwrap() error { return d.what }
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Load implements types.MetaStore.
@@ -90,23 +112,46 @@ func (s *stableStore) Load(dir string) (types.PersistentState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.name = path.Join(dir, stableFile)
-	s.mu.content = stableContent{Values: map[string][]byte{}}
-	data, err := vfs.ReadFile(s.fs, s.name)
+	content, _, err := readStable(s.fs, s.name)
+	s.mu.content = content
+	return content.Segments, err
+}
+
+// readStable reads the file; without one the content is empty.
+func readStable(fsys vfs.FS, name string) (c stableContent, there bool, err error) {
+	c.Values = map[string][]byte{}
+	data, err := vfs.ReadFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return types.PersistentState{}, nil
+		return c, false, nil
 	}
 	if err != nil {
-		return types.PersistentState{}, err
+		return c, false, err
 	}
 	const head = len(stableMagic) + 4
 	if len(data) < head || string(data[:len(stableMagic)]) != stableMagic ||
 		binary.BigEndian.Uint32(data[len(stableMagic):]) != crc32.Checksum(data[head:], castagnoli) {
-		return types.PersistentState{}, fmt.Errorf("%w: %s; restore the folder from a backup", ErrDamaged, s.name)
+		return c, true, damagedFile(name, "its checksum does not hold")
 	}
-	if err := json.Unmarshal(data[head:], &s.mu.content); err != nil {
-		return types.PersistentState{}, fmt.Errorf("%w: %s: %w", ErrDamaged, s.name, err)
+	if err := json.Unmarshal(data[head:], &c); err != nil {
+		return c, true, damagedFile(name, "%w", err)
 	}
-	return s.mu.content.Segments, nil
+	if c.Values == nil {
+		c.Values = map[string][]byte{}
+	}
+	return c, true, nil
+}
+
+// fileOf is the name of the segment that an entry is in.
+func (s *stableStore) fileOf(index uint64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := ""
+	for _, info := range s.mu.content.Segments.Segments {
+		if info.BaseIndex <= index {
+			name = segment.FileName(info)
+		}
+	}
+	return name
 }
 
 // writeLocked makes the content durable.

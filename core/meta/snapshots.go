@@ -78,7 +78,7 @@ func (s *snapshotStore) damaged() (damaged, err error) {
 	for _, name := range names {
 		_, body, err := s.read(strings.TrimSuffix(name, snapshotSuffix))
 		if err == nil && (len(body) == 0 || body[0] != commandVersion) {
-			err = fmt.Errorf("%w: %s has a version that this milldam does not know", ErrDamaged, path.Join(s.dir, name))
+			err = damagedFile(path.Join(s.dir, name), "it has a version that this milldam does not know")
 		}
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			return nil, err
@@ -106,15 +106,15 @@ func (s *snapshotStore) read(id string) (*raft.SnapshotMeta, []byte, error) {
 	const head = len(snapshotMagic) + 4 + 4
 	if len(data) < head || string(data[:len(snapshotMagic)]) != snapshotMagic ||
 		binary.BigEndian.Uint32(data[len(snapshotMagic):]) != crc32.Checksum(data[len(snapshotMagic)+4:], castagnoli) {
-		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, name)
+		return nil, nil, damagedFile(name, "its checksum does not hold")
 	}
 	length := int(binary.BigEndian.Uint32(data[len(snapshotMagic)+4:]))
 	if data = data[head:]; length > len(data) {
-		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, name)
+		return nil, nil, damagedFile(name, "its description is cut off")
 	}
 	var m raft.SnapshotMeta
 	if err := json.Unmarshal(data[:length], &m); err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
+		return nil, nil, damagedFile(name, "%w", err)
 	}
 	m.Size = int64(len(data) - length)
 	return &m, data[length:], nil

@@ -62,6 +62,20 @@ func checkFormat(fsys vfs.FS, dir string) error {
 	return nil
 }
 
+// checkMetadata keeps a new cluster from being founded beside the partitions of another: it would know none of their topics, move them all to quarantine, and take what only the write-ahead log
+// has of them for that of removed topics. The metadata is the first thing a start writes.
+func checkMetadata(fsys vfs.FS, dir string) error {
+	there, err := vfs.Exists(fsys, path.Join(dir, "meta"))
+	if there || err != nil {
+		return err // whether it is whole is told when it is opened
+	}
+	logs, err := vfs.Exists(fsys, path.Join(dir, "wal"))
+	if err == nil && logs {
+		err = fmt.Errorf("the cluster metadata %s is missing, and %s has partitions: restore it from a backup of the same moment, or the whole folder", path.Join(dir, "meta"), dir)
+	}
+	return err
+}
+
 // instanceID returns the folder's random name.
 func instanceID(fsys vfs.FS, dir string) (string, error) {
 	name := path.Join(dir, "instance-id")

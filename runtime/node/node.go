@@ -112,7 +112,10 @@ func (n *Node) start(ctx context.Context) error {
 // open opens metadata, logs, groups and transactions.
 func (n *Node) open(ctx context.Context) error {
 	o := n.opts
-	var err error
+	err := checkMetadata(o.FS, o.Dir)
+	if err != nil {
+		return err
+	}
 	if n.controller, err = meta.Open(ctx, meta.Options{FS: o.FS, Dir: path.Join(o.Dir, "meta"), NodeID: o.NodeID, Logger: o.Logger, Static: o.static(n.kafka.Addr())}); err != nil {
 		return err
 	}

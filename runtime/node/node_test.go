@@ -104,6 +104,19 @@ func TestADataFolderHasOneProcess(t *testing.T) {
 	start(t, Options{Dir: dir})
 }
 
+// TestAFolderWithoutItsMetadataIsNoNewCluster removes the metadata of a node that was stopped: it does not start, and nothing is moved away.
+func TestAFolderWithoutItsMetadataIsNoNewCluster(t *testing.T) {
+	dir := t.TempDir()
+	must(t, start(t, Options{Dir: dir}).Close())
+	must(t, os.RemoveAll(filepath.Join(dir, "meta")))
+	for range 2 {
+		refused(t, Options{Dir: dir}, filepath.Join(dir, "meta"), "is missing", "restore")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "quarantine")); err == nil {
+		t.Error("something was moved away")
+	}
+}
+
 func TestFoldersThatAreNotOurs(t *testing.T) {
 	for name, x := range map[string]struct {
 		format string
