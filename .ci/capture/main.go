@@ -107,7 +107,7 @@ func (r *recorder) proxy(client net.Conn, to string) {
 	done := make(chan struct{}, 2)
 	go func() {
 		defer func() { done <- struct{}{} }()
-		carry(client, broker, func(frame []byte) {
+		carry(client, broker, requestHead, func(frame []byte) {
 			c := call{int16(binary.BigEndian.Uint16(frame)), int16(binary.BigEndian.Uint16(frame[2:]))}
 			mu.Lock()
 			calls[binary.BigEndian.Uint32(frame[4:])] = c
@@ -117,7 +117,7 @@ func (r *recorder) proxy(client net.Conn, to string) {
 	}()
 	go func() {
 		defer func() { done <- struct{}{} }()
-		carry(broker, client, func(frame []byte) {
+		carry(broker, client, responseHead, func(frame []byte) {
 			mu.Lock()
 			c, ok := calls[binary.BigEndian.Uint32(frame)]
 			mu.Unlock()
@@ -129,8 +129,14 @@ func (r *recorder) proxy(client net.Conn, to string) {
 	<-done // one side's end is the end of both
 }
 
-// carry copies frames from one side to the other, and shows each.
-func carry(from, to net.Conn, show func([]byte)) {
+// What a frame has at least.
+const (
+	requestHead  = 8 // API, version, correlation
+	responseHead = 4 // correlation
+)
+
+// carry copies frames from one side to the other, and shows each that has a head.
+func carry(from, to net.Conn, head int, show func([]byte)) {
 	for {
 		var size [4]byte
 		if _, err := io.ReadFull(from, size[:]); err != nil {
@@ -140,7 +146,7 @@ func carry(from, to net.Conn, show func([]byte)) {
 		if _, err := io.ReadFull(from, frame); err != nil {
 			return
 		}
-		if len(frame) >= 8 {
+		if len(frame) >= head {
 			show(frame)
 		}
 		if _, err := to.Write(append(size[:], frame...)); err != nil {

@@ -1,4 +1,5 @@
-// Command franz is a franz-go client that uses as much of the protocol as it can, for capture: once with the versions of each Kafka release that it knows.
+// Command franz is a franz-go client that uses as much of the protocol as it can, for capture: once with the versions of each Kafka release that it knows, and once
+// with the n-th version of every API that the broker has, for each n.
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
@@ -21,10 +23,63 @@ func main() {
 	for at, v := range []*kversion.Versions{kversion.V0_11_0(), kversion.V1_0_0(), kversion.V1_1_0(), kversion.V2_0_0(), kversion.V2_1_0(), kversion.V2_2_0(), kversion.V2_3_0(),
 		kversion.V2_4_0(), kversion.V2_5_0(), kversion.V2_6_0(), kversion.V2_7_0(), kversion.V2_8_0(), kversion.V3_0_0(), kversion.V3_1_0(), kversion.V3_2_0(), kversion.V3_3_0(),
 		kversion.V3_4_0(), kversion.V3_5_0(), kversion.V3_6_0(), kversion.V3_7_0(), kversion.V3_8_0(), kversion.V3_9_0(), kversion.V4_0_0(), nil} {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		use(ctx, os.Args[1], fmt.Sprintf("franz-%d", at), v)
-		cancel()
+		use(os.Args[1], fmt.Sprintf("franz-%d", at), v)
 	}
+	refusedProduce(os.Args[1])
+	for at, v := range everyVersion(os.Args[1]) {
+		use(os.Args[1], fmt.Sprintf("pinned-%d", at), v)
+	}
+}
+
+// oldestProduce is the first version of Produce that is served.
+const oldestProduce = 3
+
+// refusedProduce sends the versions of Produce that brokers advertise and do not serve, without records.
+func refusedProduce(broker string) {
+	for version := range int16(oldestProduce) {
+		set := kversion.Stable()
+		set.SetMaxKeyVersion(int16(kmsg.Produce), version)
+		cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ClientID("franz"), kgo.MaxVersions(set))
+		if err != nil {
+			log.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		produce := kmsg.NewPtrProduceRequest()
+		produce.Acks, produce.TimeoutMillis = 1, 1000
+		_, err = cl.Broker(1).Request(ctx, produce)
+		tell("produce", err)
+		cancel()
+		cl.Close()
+	}
+}
+
+// everyVersion makes the n-th set of versions from the n-th version of each API, until every version has been in one: those that no release has together are sent too.
+func everyVersion(broker string) (sets []*kversion.Versions) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, cl)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for n, more := int16(0), true; more; n++ {
+		more = false
+		set := kversion.Stable()
+		for _, api := range resp.ApiKeys {
+			v := min(api.MinVersion+n, api.MaxVersion)
+			if api.ApiKey == int16(kmsg.Produce) { // no broker takes older ones, and a producer tries for ever
+				v = max(v, oldestProduce)
+			}
+			set.SetMaxKeyVersion(api.ApiKey, v)
+			more = more || api.MinVersion+n < api.MaxVersion
+		}
+		sets = append(sets, set)
+	}
+	return sets
 }
 
 // tell prints what went wrong, and goes on: not every release has every API.
@@ -34,7 +89,7 @@ func tell(what string, err error) {
 	}
 }
 
-func use(ctx context.Context, broker, name string, v *kversion.Versions) {
+func use(broker, name string, v *kversion.Versions) {
 	opts := []kgo.Opt{kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.ClientID("franz"), kgo.RetryTimeout(5 * time.Second)}
 	if v != nil {
 		opts = append(opts, kgo.MaxVersions(v))
@@ -45,11 +100,41 @@ func use(ctx context.Context, broker, name string, v *kversion.Versions) {
 	}
 	defer cl.Close()
 	admin := kadm.NewClient(cl)
-	administer(ctx, admin, name)
-	authenticate(ctx, opts)
-	produceAndConsume(ctx, opts, name)
-	transact(ctx, opts, name)
-	afterwards(ctx, admin, name)
+	for _, part := range []func(context.Context){
+		func(ctx context.Context) { administer(ctx, admin, name) },
+		func(ctx context.Context) { authenticate(ctx, opts) },
+		func(ctx context.Context) { produceAndConsume(ctx, opts, name) },
+		func(ctx context.Context) { transact(ctx, opts, name) },
+		func(ctx context.Context) { afterwards(ctx, admin, name) },
+		func(ctx context.Context) { plainly(ctx, cl, name) },
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		part(ctx)
+		cancel()
+	}
+}
+
+// plainly sends what no part of franz-go sends by itself.
+func plainly(ctx context.Context, cl *kgo.Client, name string) {
+	join := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	join.Group, join.MemberID, join.RebalanceTimeoutMillis, join.SubscribedTopicNames, join.Topics = name+"-848", "member", 30000, []string{name}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	describe := kmsg.NewPtrConsumerGroupDescribeRequest()
+	describe.Groups = []string{join.Group}
+	features := kmsg.NewPtrUpdateFeaturesRequest()
+	features.TimeoutMillis, features.ValidateOnly = 1000, true
+	features.FeatureUpdates = []kmsg.UpdateFeaturesRequestFeatureUpdate{{Feature: "group.version", MaxVersionLevel: 1, UpgradeType: 1}}
+	handshake := kmsg.NewPtrSASLHandshakeRequest()
+	handshake.Mechanism = "PLAIN"
+	partitions := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	partitions.Topics = []kmsg.DescribeTopicPartitionsRequestTopic{{Topic: name}}
+	partitions.ResponsePartitionLimit = 10
+	coordinator := kmsg.NewPtrFindCoordinatorRequest()
+	coordinator.CoordinatorKey, coordinator.CoordinatorKeys = name, []string{name}
+	for _, req := range []kmsg.Request{kmsg.NewPtrApiVersionsRequest(), kmsg.NewPtrDescribeClusterRequest(), kmsg.NewPtrListConfigResourcesRequest(), coordinator, join, describe, features, partitions,
+		handshake, kmsg.NewPtrSASLAuthenticateRequest()} {
+		_, err := cl.Broker(1).RetriableRequest(ctx, req)
+		tell(kmsg.NameForKey(req.Key()), err)
+	}
 }
 
 func administer(ctx context.Context, admin *kadm.Client, name string) {
