@@ -58,8 +58,9 @@ func topicError(topic string, err error, message string) error {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
 		return codedf(exitNotFound, "there is no topic %s; milldam topic list shows those there are", topic)
 	}
-	if message != "" {
-		err = fmt.Errorf("%s (%w)", message, err)
+	var code *kerr.Error
+	if errors.As(err, &code) && message != "" { // what Kafka says of every error of the code is no news beside it
+		return fmt.Errorf("topic %s: %s (%s)", topic, message, code.Message)
 	}
 	return fmt.Errorf("topic %s: %w", topic, err)
 }
@@ -80,6 +81,21 @@ func stopped(err error) error {
 		return nil
 	}
 	return &coded{exitFailed, fmt.Errorf("stop: %w", err)}
+}
+
+// deleted says which things of a kind were deleted; failure is why one was not.
+func (a *app) deleted(kind string, names []string, failure func(name string) error) error {
+	var failed error
+	done := 0
+	for _, name := range names {
+		if err := failure(name); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		a.say("%s %s deleted", kind, name)
+		done++
+	}
+	return outcome(done, failed)
 }
 
 // outcome is the error of a command that did something to each of several things.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func (a *app) groupCommand() *cobra.Command {
@@ -21,28 +22,34 @@ func (a *app) groupCommand() *cobra.Command {
 
 // groupRow is a group in a list.
 type groupRow struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Type  string `json:"type"`
+	Name         string `json:"name"`
+	State        string `json:"state"`
+	Type         string `json:"type"` // classic or consumer; empty from brokers that do not say
+	ProtocolType string `json:"protocolType"`
 }
 
 func (a *app) groupList() *cobra.Command {
 	return &cobra.Command{Use: "list", Aliases: []string{"get", "ls"}, Short: "List groups", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
-		cl, admin, err := a.connect(cmd.Context())
+		cl, _, err := a.connect(cmd.Context())
 		if err != nil {
 			return err
 		}
 		defer cl.Close()
-		listed, err := admin.ListGroups(cmd.Context())
+		listed, err := kmsg.NewPtrListGroupsRequest().RequestWith(cmd.Context(), cl) // of every broker
+		if err == nil {
+			err = kerr.ErrorForCode(listed.ErrorCode)
+		}
 		if err != nil {
 			return err
 		}
+		slices.SortFunc(listed.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return cmp.Compare(a.Group, b.Group) })
 		rows, names, table := []groupRow{}, []string{}, [][]string{}
-		for _, g := range listed.Sorted() {
-			rows, names = append(rows, groupRow{g.Group, g.State, g.ProtocolType}), append(names, g.Group)
-			table = append(table, []string{g.Group, g.State, g.ProtocolType})
+		for _, g := range listed.Groups {
+			r := groupRow{g.Group, g.GroupState, strings.ToLower(g.GroupType), g.ProtocolType}
+			rows, names = append(rows, r), append(names, r.Name)
+			table = append(table, []string{r.Name, r.State, r.Type, r.ProtocolType})
 		}
-		return a.print(map[string]any{"apiVersion": "v1", "groups": rows}, names, []string{"GROUP", "STATE", "TYPE"}, table)
+		return a.print(map[string]any{"apiVersion": "v1", "groups": rows}, names, []string{"GROUP", "STATE", "TYPE", "PROTOCOL TYPE"}, table)
 	}}
 }
 
@@ -147,17 +154,12 @@ func (a *app) groupDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var failed error
-		done := 0
-		for _, name := range args {
+		return a.deleted("group", args, func(name string) error {
 			if err := deleted[name].Err; err != nil {
-				failed = errors.Join(failed, groupError(name, err))
-				continue
+				return groupError(name, err)
 			}
-			a.say("group %s deleted", name)
-			done++
-		}
-		return outcome(done, failed)
+			return nil
+		})
 	}}
 	c.Flags().BoolVar(&execute, "execute", false, "do it")
 	return c

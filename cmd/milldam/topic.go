@@ -93,7 +93,7 @@ type topicRow struct {
 	Partitions int    `json:"partitions"`
 	Replicas   int    `json:"replicas"`
 	Internal   bool   `json:"internal"`
-	Records    int64  `json:"records"`
+	Offsets    int64  `json:"offsets"`
 }
 
 func (a *app) topicList() *cobra.Command {
@@ -119,7 +119,7 @@ func (a *app) topicList() *cobra.Command {
 				return err
 			}
 		}
-		records, err := recordCounts(cmd.Context(), admin, topics.Names())
+		offsets, err := offsetCounts(cmd.Context(), admin, topics.Names())
 		if err != nil {
 			return err
 		}
@@ -128,9 +128,9 @@ func (a *app) topicList() *cobra.Command {
 			if !match.MatchString(t.Topic) {
 				continue
 			}
-			r := topicRow{Name: t.Topic, Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal, Records: records[t.Topic]}
+			r := topicRow{Name: t.Topic, Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal, Offsets: offsets[t.Topic]}
 			rows, names = append(rows, r), append(names, r.Name)
-			table = append(table, []string{r.Name, strconv.Itoa(r.Partitions), strconv.Itoa(r.Replicas), strconv.FormatInt(r.Records, 10)})
+			table = append(table, []string{r.Name, strconv.Itoa(r.Partitions), strconv.Itoa(r.Replicas), strconv.FormatInt(r.Offsets, 10)})
 		}
 		return a.print(map[string]any{"apiVersion": "v1", "topics": rows}, names, []string{"TOPIC", "PARTITIONS", "REPLICAS", "OFFSETS"}, table)
 	}}
@@ -139,8 +139,8 @@ func (a *app) topicList() *cobra.Command {
 	return c
 }
 
-// recordCounts is end less start offsets of each topic; in a compacted topic there are fewer records.
-func recordCounts(ctx context.Context, admin *kadm.Client, names []string) (map[string]int64, error) {
+// offsetCounts is end less start offsets of each topic; where it is compacted, or has transactions, there are fewer records.
+func offsetCounts(ctx context.Context, admin *kadm.Client, names []string) (map[string]int64, error) {
 	counts := map[string]int64{}
 	if len(names) == 0 {
 		return counts, nil
@@ -200,7 +200,7 @@ func (a *app) topicDescribe() *cobra.Command {
 		for _, p := range t.Partitions.Sorted() {
 			s, _ := starts.Lookup(args[0], p.Partition)
 			e, _ := ends.Lookup(args[0], p.Partition)
-			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, p.OfflineReplicas, s.Offset, e.Offset})
+			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, append([]int32{}, p.OfflineReplicas...), s.Offset, e.Offset})
 			table = append(table, []string{fmt.Sprint(p.Partition), fmt.Sprint(p.Leader), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(p.OfflineReplicas), fmt.Sprint(s.Offset), fmt.Sprint(e.Offset)})
 		}
 		set, err := topicSettings(cmd.Context(), admin, args[0])
@@ -265,17 +265,12 @@ func (a *app) topicDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var failed error
-		done := 0
-		for _, name := range args {
+		return a.deleted("topic", args, func(name string) error {
 			if r := deleted[name]; r.Err != nil {
-				failed = errors.Join(failed, topicError(name, r.Err, r.ErrMessage))
-				continue
+				return topicError(name, r.Err, r.ErrMessage)
 			}
-			a.say("topic %s deleted", name)
-			done++
-		}
-		return outcome(done, failed)
+			return nil
+		})
 	}}
 	c.Flags().BoolVar(&execute, "execute", false, "do it")
 	return c
@@ -296,12 +291,12 @@ func (a *app) planTopicDelete(ctx context.Context, admin *kadm.Client, names []s
 	if failed != nil {
 		return failed
 	}
-	counts, err := recordCounts(ctx, admin, names)
+	counts, err := offsetCounts(ctx, admin, names)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		a.say("topic %s with %s would be deleted", name, counted(counts[name], "record"))
+		a.say("topic %s with up to %s would be deleted", name, counted(counts[name], "record"))
 	}
 	a.say("PLAN ONLY: run again with --execute.")
 	return nil
