@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,7 +46,7 @@ func TestExitCodes(t *testing.T) {
 		"an argument too few":    {[]string{"topic", "describe"}, exitUsage, "topic describe --help"},
 		"no such format":         {[]string{"version", "-o", "xml"}, exitUsage, "table, json, yaml or name"},
 		"no such file":           {[]string{"pipeline", "lint", "nothing.yaml"}, exitNotFound, "nothing.yaml"},
-		"no configuration":       {[]string{"server", "-c", "nothing.yaml"}, exitConfig, "nothing.yaml"},
+		"no configuration":       {[]string{"server", "-c", "nothing.yaml"}, exitConfig, "nothing.yaml: name one with --config"},
 		"no cluster":             {[]string{"topic", "list", "-b", "127.0.0.1:1"}, exitUnreachable, "milldam dev"},
 		"no node":                {[]string{"pipeline", "status"}, exitUnreachable, "milldam dev"},
 		"no folder":              {[]string{"dev", "--pipelines", "nothing"}, exitNotFound, "--pipelines"},
@@ -63,6 +65,18 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("exit %d, want %d; it says %q%q, want %q", code, x.code, out, talk, x.says)
 			}
 		})
+	}
+}
+
+// TestServerNamesTheFieldOfItsPipelines starts with a folder that is not there.
+func TestServerNamesTheFieldOfItsPipelines(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "m.yaml")
+	if err := os.WriteFile(file, []byte("pipelines: { dir: nothing }"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, talk, code := command(t, "server", "-c", file)
+	if want := "pipelines.dir in " + file; code != exitNotFound || !strings.Contains(talk, want) {
+		t.Errorf("exit %d, it says %q, want %q", code, talk, want)
 	}
 }
 

@@ -75,7 +75,11 @@ func (a *app) dev(cmd *cobra.Command, f devFlags) (err error) {
 	if f.memory {
 		o.FS, o.ReserveBytes = vfs.NewMem(), -1
 	}
-	specs, err := a.folder(f.pipelines, cmd.Flags().Changed("pipelines"))
+	asked := ""
+	if cmd.Flags().Changed("pipelines") {
+		asked = "--pipelines"
+	}
+	specs, err := a.folder(f.pipelines, asked)
 	if err != nil {
 		return err
 	}
@@ -130,12 +134,12 @@ func (d *demo) present(ctx context.Context, line *statusLine, once bool) (done b
 	return false, nil
 }
 
-// folder loads the pipelines *.yaml and *.yml of dir, which need not be there unless it was asked for.
-func (a *app) folder(dir string, asked bool) ([]*pipelines.Spec, error) {
+// folder loads the pipelines *.yaml and *.yml of dir. asked is how the user asked for it; when that is empty it need not be there.
+func (a *app) folder(dir, asked string) ([]*pipelines.Spec, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
-	case err != nil && asked:
-		return nil, codedf(exitNotFound, "--pipelines: %w", err)
+	case err != nil && asked != "":
+		return nil, codedf(exitNotFound, "%s: %w", asked, err)
 	case err != nil:
 		return nil, nil
 	}
@@ -146,8 +150,8 @@ func (a *app) folder(dir string, asked bool) ([]*pipelines.Spec, error) {
 		}
 	}
 	if len(files) == 0 {
-		if asked {
-			return nil, codedf(exitNotFound, "--pipelines: %s holds no *.yaml", dir)
+		if asked != "" {
+			return nil, codedf(exitNotFound, "%s: %s holds no *.yaml", asked, dir)
 		}
 		return nil, nil
 	}

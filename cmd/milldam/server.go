@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/milldam/milldam/core/config"
+	"github.com/milldam/milldam/pipelines"
 	"github.com/milldam/milldam/runtime/node"
 )
 
@@ -16,6 +18,9 @@ func (a *app) serverCommand() *cobra.Command {
 	c := &cobra.Command{Use: "server", Short: "Run a node from a configuration file", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) (err error) {
 		tuneCollector()
 		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return codedf(exitConfig, "there is no configuration file %s: name one with --config, or run `milldam dev`, which needs none", file)
+		}
 		if err != nil {
 			return codedf(exitConfig, "--config: %w", err)
 		}
@@ -24,9 +29,11 @@ func (a *app) serverCommand() *cobra.Command {
 			fmt.Fprint(a.err, errs.Render())
 			return &coded{exitConfig, errSilent}
 		}
-		specs, err := a.folder(dir, dir != "")
-		if err != nil {
-			return err
+		var specs []*pipelines.Spec
+		if dir != "" {
+			if specs, err = a.folder(dir, "pipelines.dir in "+file); err != nil {
+				return err
+			}
 		}
 		o.Logger, o.LogLevel = logger(a.err)
 		o.Version = version
