@@ -59,13 +59,15 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 	resp := kmsg.NewPtrProduceResponse()
 	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
 	acks := req.Acks                                  // the request itself is gone when the answer is known
-	pending := storage.NewPending(func(err error) {
+	var pending *storage.Pending
+	pending = storage.NewPending(func(err error) {
 		if err != nil {
 			code := s.code(err)
 			for _, p := range refused {
 				p.ErrorCode, p.BaseOffset = int16(code), -1
 			}
 		}
+		cl.here = pending.Alone()
 		s.produced(cl, acks, resp)
 	})
 	bytes := 0

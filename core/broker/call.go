@@ -34,6 +34,7 @@ type call struct {
 	frame    []byte                         // the response, or
 	stream   func(io.Writer) (int64, error) // what writes it
 	onFinish func()
+	here     bool // who answers may be kept for the time of a write
 
 	held atomic.Pointer[semaphore.Weighted] // the budget that its size is taken from; nil when it was given back
 }
@@ -110,13 +111,23 @@ func (cl *call) answer(frame []byte, stream func(io.Writer) (int64, error), fini
 	cl.buffer = nil
 	c.mu.Lock()
 	cl.frame, cl.stream, cl.onFinish, cl.ready = frame, stream, finish, true
-	dead := c.mu.closed && !c.mu.writer
+	dead := c.mu.closed && c.mu.taker != byWriter
+	starts := false
 	if len(c.mu.queue) > 0 && c.mu.queue[0] == cl {
+		starts = c.mu.taker == byAnswer && !c.mu.closed
+		if starts {
+			c.mu.taker = byWriter
+		}
 		c.moved.Broadcast()
 	}
 	c.mu.Unlock()
-	if dead {
+	switch {
+	case dead:
 		cl.finish(net.ErrClosed)
+	case starts && cl.here && c.raw != nil:
+		c.writeHere()
+	case starts:
+		go c.writeLoop(nil)
 	}
 }
 

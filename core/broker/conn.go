@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -14,18 +15,28 @@ import (
 type conn struct {
 	server *Server
 	net    net.Conn
-	out    []byte // responses that the reader has not written yet; its own
+	raw    syscall.RawConn // of net; nil where it has none
+	out    []byte          // responses that the reader has not written yet; its own
 
 	mu struct {
 		sync.Mutex
 		queue  []*call // in flight, in the order of their requests
-		writer bool    // writeLoop runs
-		ending bool    // no more requests; the connection closes when the queue is empty
+		taker  taker
+		ending bool // no more requests; the connection closes when the queue is empty
 		closed bool
 		muted  time.Time // no request is handled before
 	}
 	moved *sync.Cond // the queue or the state changed
 }
+
+// taker is who takes calls from the front of the queue, and writes their responses: one at a time.
+type taker int8
+
+const (
+	byReader taker = iota // as soon as it has handled a request
+	byAnswer              // the first is not ready, and the reader went on: who makes it ready starts a writer
+	byWriter              // until nothing is in flight
+)
 
 const (
 	// readBytes is what one read may bring, and how much of a request is read before it is admitted; requests that came together are answered together. Most
@@ -48,6 +59,9 @@ var bursts = sync.Pool{New: func() any { return &burst{in: bufio.NewReaderSize(n
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, net: nc}
 	c.moved = sync.NewCond(&c.mu.Mutex)
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // none of one that is closed already
+	}
 	return c
 }
 
@@ -56,7 +70,7 @@ func (c *conn) readLoop() {
 	err := c.serve()
 	c.end(errors.Is(err, errEnding))
 	c.mu.Lock()
-	for c.mu.writer {
+	for c.mu.taker == byWriter || len(c.mu.queue) > 0 && !c.mu.closed {
 		c.moved.Wait()
 	}
 	c.mu.Unlock()
@@ -174,7 +188,7 @@ func (c *conn) end(inOrder bool) {
 		c.mu.closed = true
 	}
 	var rest []*call
-	if c.mu.closed && !c.mu.writer {
+	if c.mu.closed && c.mu.taker != byWriter {
 		rest, c.mu.queue = c.mu.queue, nil
 	}
 	c.moved.Broadcast()

@@ -40,36 +40,19 @@ func (c *conn) popLocked() {
 	}
 }
 
-// takeReady moves what can be answered now to the reader's buffer; what has to wait is left to writeLoop. Only one of the two takes from the queue: once a
-// writer runs, it does.
+// takeReady moves what can be answered now to the reader's buffer; what has to wait is left to who answers it.
 func (c *conn) takeReady() error {
 	for {
-		c.mu.Lock()
-		if c.mu.writer {
-			c.mu.Unlock()
-			return nil
-		}
-		if len(c.mu.queue) == 0 {
-			c.mu.Unlock()
-			return nil
-		}
-		head := c.mu.queue[0]
-		if !head.ready {
-			// What the reader has not written yet goes out before the writer may write.
-			c.mu.Unlock()
+		head, waits := c.next()
+		if waits { // what the reader has not written yet goes out before another may write
 			if err := c.flush(); err != nil {
 				return err
 			}
-			c.mu.Lock()
-			if !c.mu.closed {
-				c.mu.writer = true
-				go c.writeLoop()
-			}
-			c.mu.Unlock()
+			continue
+		}
+		if head == nil {
 			return nil
 		}
-		c.popLocked()
-		c.mu.Unlock()
 		if head.stream != nil {
 			if err := c.flush(); err != nil {
 				head.finish(err)
@@ -83,6 +66,55 @@ func (c *conn) takeReady() error {
 		c.out = append(c.out, head.frame...)
 		head.finish(nil)
 	}
+}
+
+// next takes the first call for the reader, if it is ready. Otherwise it leaves the queue to who answers that call; waits is true when there is something to write before.
+func (c *conn) next() (head *call, waits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.taker != byReader || len(c.mu.queue) == 0 {
+		return nil, false
+	}
+	if head = c.mu.queue[0]; head.ready {
+		c.popLocked()
+		return head, false
+	}
+	if len(c.out) > 0 {
+		return nil, true
+	}
+	c.mu.taker = byAnswer
+	return nil, false
+}
+
+// writeHere writes the first response as far as the connection takes it at once. A writer does what is left.
+func (c *conn) writeHere() {
+	c.mu.Lock()
+	head := c.mu.queue[0]
+	c.popLocked()
+	c.moved.Broadcast()
+	c.mu.Unlock()
+	n := writeNow(c.raw, head.frame)
+	c.server.metrics.bytesOut.Add(float64(n))
+	head.finish(nil)
+	if rest := head.frame[n:]; len(rest) > 0 || !c.handBack() {
+		go c.writeLoop(rest)
+	}
+}
+
+// handBack gives up the queue, where no writer is needed.
+func (c *conn) handBack() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.mu.closed || len(c.mu.queue) > 0 && c.mu.queue[0].ready:
+		return false
+	case len(c.mu.queue) > 0:
+		c.mu.taker = byAnswer
+	default:
+		c.mu.taker = byReader
+		c.moved.Broadcast()
+	}
+	return true
 }
 
 // flush writes the reader's buffer.
@@ -107,9 +139,8 @@ func (c *conn) writeBytes(b []byte) error {
 	return err
 }
 
-// writeLoop writes responses in order, as they become ready. It ends when nothing is in flight.
-func (c *conn) writeLoop() {
-	var batch []byte
+// writeLoop writes batch, and then responses in order, as they become ready. It ends when nothing is in flight.
+func (c *conn) writeLoop(batch []byte) {
 	for {
 		c.mu.Lock()
 		for !c.mu.closed && len(c.mu.queue) > 0 && !c.mu.queue[0].ready {
@@ -126,7 +157,7 @@ func (c *conn) writeLoop() {
 			} else {
 				rest = nil
 			}
-			c.mu.writer = false
+			c.mu.taker = byReader
 			c.moved.Broadcast()
 			c.mu.Unlock()
 			for _, cl := range rest {

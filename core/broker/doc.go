@@ -17,7 +17,7 @@
 // A Produce request with the first batch of a transaction asks the transaction coordinator before it appends; the reader waits for that, so that batches are appended
 // in the order of their requests.
 //
-// Files: server.go, conn.go (a connection), conn_read.go, conn_write.go, paced_linux.go (send buffers), frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go and coordinator_metrics.go, sessions.go (fetch sessions), groups_log.go and
+// Files: server.go, conn.go (a connection), conn_read.go, conn_write.go, write_now_unix.go, paced_linux.go (send buffers), frames.go (buffers for requests), call.go (a request in flight), apis.go (the table), errmap.go, metrics.go and coordinator_metrics.go, sessions.go (fetch sessions), groups_log.go and
 // txn_log.go (the coordinators' logs, markers), produce_txn.go (what transactions add to Produce), authorized.go (what ANONYMOUS may do),
 // loggers.go, quotas.go with rate.go, limits.go (connections), api_<name>.go.
 package broker

@@ -14,6 +14,8 @@ type Pending struct {
 	err  atomic.Pointer[error]
 	done func(error)
 	now  time.Time // when it was made: of all its appends
+
+	alone bool // written by the committer before it resolves
 }
 
 // NewPending returns a Pending that calls done once, after Arm and after every append registered with it was committed, from the goroutine that saw the
@@ -23,6 +25,9 @@ func NewPending(done func(err error)) *Pending {
 	p.left.Store(1)
 	return p
 }
+
+// Alone tells, when done is called, whether nothing else was committed together with the last append of p: then nobody waits for done to return.
+func (p *Pending) Alone() bool { return p.alone }
 
 // time is when the appends of p came. p may be nil.
 func (p *Pending) time() time.Time {
@@ -143,8 +148,10 @@ func (c *committer) commit() {
 	if err == nil {
 		c.advance()
 	}
+	alone := c.alone()
 	for i := range c.round {
 		if p := c.round[i].pending; p != nil {
+			p.alone = alone
 			p.resolve(err)
 		}
 		if e := c.round[i].entry; e != nil {
@@ -152,6 +159,16 @@ func (c *committer) commit() {
 		}
 		c.round[i] = queued{}
 	}
+}
+
+// alone tells whether the round is of one Pending.
+func (c *committer) alone() bool {
+	for i := range c.round {
+		if c.round[i].pending != c.round[0].pending {
+			return false
+		}
+	}
+	return true
 }
 
 // maxRoundBytes bounds a write, so that the first batches of a large backlog do not wait for the last.
