@@ -266,5 +266,8 @@ func (c *comparer) round(l load, s *server) (m sample, err error) {
 		defer func() { err = errors.Join(err, s.deleteTopic()) }()
 	}
 	settle()
+	if l.writes {
+		backMemory()
+	}
 	return s.observe(l.run)
 }

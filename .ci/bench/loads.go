@@ -35,7 +35,7 @@ func (t *tools) stages(o peerOptions) []stage {
 	each := d + overhead
 	produce := func(name string, r raw, targets ...target) stage {
 		r.mode, r.duration = "raw", d
-		return stage{partitions: r.partitions, loads: []load{{name: name, unit: "MB/s", each: each, targets: targets, run: gen(r)}}}
+		return stage{partitions: r.partitions, loads: []load{{name: name, unit: "MB/s", writes: true, each: each + backTime, targets: targets, run: gen(r)}}}
 	}
 	many := func(partitions int) raw {
 		return raw{mode: "raw", partitions: partitions, per: 20, batchBytes: 1 << 10, conns: 4, depth: 5, duration: d}
@@ -63,17 +63,17 @@ func (t *tools) stages(o peerOptions) []stage {
 			fetch(4),
 			{name: "franz-go consumer, 100 B", unit: "MB/s", each: each, targets: []target{notSlower}, run: t.reading(consumer)},
 		}},
-		{partitions: 8, loads: []load{{name: "franz-go producer, 100 B", unit: "MB/s", each: each, targets: []target{notSlower}, run: gen(producer)}}},
+		{partitions: 8, loads: []load{{name: "franz-go producer, 100 B", unit: "MB/s", writes: true, each: each + backTime, targets: []target{notSlower}, run: gen(producer)}}},
 		{partitions: 1, loads: []load{{name: "end to end, 1,000 records a second", unit: "records/s", each: time.Second + each, targets: []target{notLater, tailsBelow},
 			run: func(s *server) (sample, error) { return endToEnd(s, d) }}}},
 		{partitions: 8, setup: 10 * time.Second, keep: true, prepare: func(s *server) error { _, err := producerPerformance(s); return err }, loads: []load{
-			{name: "ProducerPerformance, 1 KB", unit: "MB/s", each: 10 * time.Second, run: producerPerformance, targets: []target{notSlower}},
+			{name: "ProducerPerformance, 1 KB", unit: "MB/s", writes: true, each: 10*time.Second + backTime, run: producerPerformance, targets: []target{notSlower}},
 			{name: "ConsumerPerformance, 1 KB", unit: "MB/s", each: 4 * time.Second, run: consumerPerformance, targets: []target{notSlower}},
 		}},
 		{partitions: 1, loads: []load{{name: "EndToEndLatency, one record at a time", each: 8 * time.Second, run: endToEndLatency, targets: []target{meanBelow, tailsBelow}}}},
 		{partitions: 10_000, setup: time.Minute, keep: true, dear: true, prepare: touch, loads: []load{
-			{name: "produce, 1 KiB to 20 of 10,000 partitions", unit: "MB/s", each: each, targets: produceTargets(10, 0), run: gen(many(10_000))},
-			{name: "produce, 1 KiB to 20 of 2,000 new partitions beside 10,000", unit: "MB/s", each: each + 8*time.Second, targets: produceTargets(10, 0), fresh: 2000, run: gen(many(2000))},
+			{name: "produce, 1 KiB to 20 of 10,000 partitions", unit: "MB/s", writes: true, each: each + backTime, targets: produceTargets(10, 0), run: gen(many(10_000))},
+			{name: "produce, 1 KiB to 20 of 2,000 new partitions beside 10,000", unit: "MB/s", writes: true, each: each + backTime + 8*time.Second, targets: produceTargets(10, 0), fresh: 2000, run: gen(many(2000))},
 			// A sync before an acknowledgement changes nothing here, and a round of Kafka takes most of a minute.
 			{name: "start, 10,000 partitions", each: 25 * time.Second, skip: []string{oursReplicated, kafkaSynced}, targets: []target{startFast}, run: restart},
 		}},

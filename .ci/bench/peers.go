@@ -21,6 +21,8 @@ type load struct {
 	unit string // of sample.Rate
 	run  func(s *server) (sample, error)
 	each time.Duration // about what a measurement takes, on a quiet machine
+	// writes says that it fills the page cache.
+	writes bool
 	// fresh, when not 0, gives every round a topic of its own with so many partitions, so that the round contains the making of its files.
 	fresh int
 	// skip names systems that are left out: what the load asks of them is asked of another.

@@ -135,6 +135,13 @@ func settle() {
 	}
 }
 
+const (
+	// backBytes is memory for what a measurement writes.
+	backBytes = 2 << 30
+	// backTime is about how long the host takes to give it.
+	backTime = 2 * time.Second
+)
+
 // dirtyBytes is what the machine has to write, by /proc/meminfo.
 func dirtyBytes(meminfo []byte) int64 {
 	var sum int64
