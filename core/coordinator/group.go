@@ -39,7 +39,7 @@ type group struct {
 	static  map[string]string    // instance id to member id
 	pending map[string]*deadline // ids that were given out, until their member joins
 
-	rebalance *deadline // end of the wait for members to join, or for the leader's assignment
+	rebalance *deadline // end of the wait for members to join, or to ask for their assignment
 	initial   bool      // the first members wait for others
 }
 
@@ -55,6 +55,7 @@ type member struct {
 	assignment   []byte
 
 	alive *deadline
+	asked int32                         // the last generation that it asked its assignment of
 	join  func(*kmsg.JoinGroupResponse) // nil when it does not wait
 	sync  func(*kmsg.SyncGroupResponse)
 }

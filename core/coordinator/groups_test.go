@@ -682,6 +682,42 @@ func TestDeadStaticMembersLoseTheirPlace(t *testing.T) {
 	})
 }
 
+// TestMemberThatNeverAsksForItsAssignmentIsRemoved has a member that joined and sends heartbeats: its partitions would be consumed by nobody.
+func TestMemberThatNeverAsksForItsAssignmentIsRemoved(t *testing.T) {
+	for name, id := range map[string]*string{"dynamic": nil, "static": kmsg.StringPtr("i")} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, b *bench) {
+				const rebalance = 4 * time.Second
+				leader, silent := &subscriber{rebalance: rebalance}, &subscriber{rebalance: rebalance, instance: id}
+				b.joined(leader, b.join(leader))
+				waits := b.join(silent)
+				b.joined(leader, b.join(leader))
+				b.joined(silent, waits)
+				b.sync(leader, map[string]string{leader.id: "l", silent.id: "s"})
+				pass(rebalance / 2)
+				for _, m := range []*subscriber{leader, silent} {
+					if code := b.heartbeat(m); code != wire.None {
+						t.Errorf("in time: %d", code)
+					}
+				}
+				pass(rebalance)
+				if code := b.heartbeat(silent); code != wire.UnknownMemberID {
+					t.Errorf("the silent one: %d", code)
+				}
+				if code := b.heartbeat(leader); code != wire.RebalanceInProgress {
+					t.Errorf("the other: %d", code)
+				}
+				b.joined(leader, b.join(leader))
+				b.sync(leader, map[string]string{leader.id: "all"})
+				pass(2 * rebalance)
+				if code := b.heartbeat(leader); code != wire.None {
+					t.Errorf("alone: %d", code)
+				}
+			})
+		})
+	}
+}
+
 func TestFirstAssignmentOfALeaderHolds(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		m := &subscriber{}

@@ -170,7 +170,7 @@ func (g *Groups) rejoin(gr *group, old, m *member) {
 func (g *Groups) replaceStatic(gr *group, old, m *member, version int16) {
 	wasLeader := gr.leader == old.id
 	reply := m.join
-	m.join, m.assignment = nil, old.assignment
+	m.join, m.assignment, m.asked = nil, old.assignment, old.asked
 	old.answerJoin(gr, failedJoin(old.id, wire.FencedInstanceID))
 	old.answerSync(failedSync(wire.FencedInstanceID))
 	g.mu.deadlines.stop(old.alive)
@@ -307,15 +307,19 @@ func (gr *group) anyJoined() bool {
 	return false
 }
 
-// syncEnded removes members that have not asked for their assignment in time.
+// syncEnded removes members that have not asked for their assignment in time, static ones too: nobody consumes their partitions.
 func (g *Groups) syncEnded(gr *group, generation int32) {
-	if gr.state != completing || gr.generation != generation {
+	if gr.state != completing && gr.state != stable || gr.generation != generation {
 		return
 	}
+	late := false
 	for _, m := range gr.members {
-		if m.sync == nil && m.instance == nil {
+		if m.asked != generation {
 			g.removeMember(gr, m)
+			late = true
 		}
 	}
-	g.prepareRebalance(gr)
+	if late {
+		g.prepareRebalance(gr)
+	}
 }

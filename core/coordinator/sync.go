@@ -66,6 +66,7 @@ func (g *Groups) Sync(_ Client, req *kmsg.SyncGroupRequest, reply func(*kmsg.Syn
 		return
 	}
 	g.heard(m)
+	m.asked = gr.generation
 	if gr.state == stable {
 		reply(gr.assignment(m))
 		return
@@ -115,7 +116,6 @@ func (g *Groups) assign(gr *group, list []kmsg.SyncGroupRequestGroupAssignment) 
 			g.prepareRebalance(gr)
 			return
 		}
-		g.mu.deadlines.stop(gr.rebalance)
 		gr.setState(stable)
 		for id, m := range gr.members {
 			m.assignment = assignments[id]
