@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/storage"
-	"github.com/milldam/milldam/core/vfs"
 )
 
 func (a *app) logCommand() *cobra.Command {
@@ -23,87 +21,100 @@ func (a *app) logCommand() *cobra.Command {
 }
 
 func (a *app) logVerify() *cobra.Command {
-	return &cobra.Command{Use: "verify PATH...", Short: "Check segments, what lies beside them, the write-ahead log, checkpoints and metadata snapshots; name the first damage of each, and what to do", Args: usage(cobra.MinimumNArgs(1)),
+	return &cobra.Command{Use: "verify [TOPIC|TOPIC-PARTITION|PATH...]",
+		Short: "Check the files of a data folder, by default all of --dir: segments, what lies beside them, the write-ahead log, checkpoints, metadata; name the first damage of each, what is missing, and what to do",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			files, err := filesBelow(args)
-			if err != nil {
-				return err
+			paths := []string{a.dir}
+			if len(args) > 0 {
+				paths = nil
 			}
-			line := newStatusLine(a.err)
-			reports, names, rows, damaged := []storage.FileReport{}, []string{}, [][]string{}, []storage.FileReport{}
-			for i, file := range files {
-				if err := cmd.Context().Err(); err != nil {
-					return err
-				}
-				line.set(fmt.Sprintf("%d of %d files, %d damaged: %s", i, len(files), len(damaged), file))
-				r, err := verifyFile(file)
+			for _, arg := range args {
+				found, _, err := places(a.dir, arg)
 				if err != nil {
 					return err
 				}
-				verdict := "whole"
-				if r.Damage != "" {
-					damaged = append(damaged, r)
-					verdict = r.Damage
-				}
-				reports, names = append(reports, r), append(names, r.File)
-				rows = append(rows, []string{r.File, string(r.Kind), strconv.Itoa(r.Batches + r.Entries), strconv.FormatInt(r.End, 10), strconv.FormatInt(r.Offset, 10), verdict})
+				paths = append(paths, found...)
 			}
-			line.end()
-			if err := a.print(map[string]any{"apiVersion": "v1", "files": reports}, names, []string{"FILE", "KIND", "ENTRIES", "END", "OFFSET", "STATE"}, rows); err != nil {
+			folders, err := foldersBelow(paths)
+			if err != nil {
 				return err
 			}
-			for _, r := range damaged {
-				a.say("%s: %s", r.File, r.Next)
+			v := a.newVerifier(folders)
+			if err := v.run(cmd.Context(), folders); err != nil {
+				return err
 			}
-			if len(damaged) > 0 {
-				return codedf(exitCheck, "%d of %s damaged", len(damaged), counted(int64(len(files)), "file"))
-			}
-			return nil
+			return v.print()
 		}}
 }
 
-// filesBelow finds the files at and below paths that can be read.
-func filesBelow(paths []string) ([]string, error) {
-	var files []string
+// folder is a folder with the files in it that can be read.
+type folder struct {
+	dir   string
+	whole bool // all of its files are there
+	files []string
+}
+
+// foldersBelow finds the folders at and below paths, and in them the files that can be read.
+func foldersBelow(paths []string) ([]folder, error) {
+	var folders []folder
 	for _, p := range paths {
-		if _, err := os.Stat(p); err != nil {
+		info, err := os.Stat(p)
+		if err != nil {
 			return nil, codedf(exitNotFound, "%w", err)
 		}
-		err := filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() && (meta.IsSnapshot(name) || storage.KindOf(name) != "") {
-				files = append(files, name)
+		if !info.IsDir() {
+			if kindOf(p) != "" {
+				folders = append(folders, folder{dir: filepath.Dir(p), files: []string{p}})
 			}
-			return err
+			continue
+		}
+		below := map[string]int{}
+		err = filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil && errors.Is(err, fs.ErrNotExist): // a node that runs has removed it
+				return nil
+			case err != nil:
+				return err
+			case d.IsDir():
+				below[name] = len(folders)
+				folders = append(folders, folder{dir: name, whole: true})
+			case kindOf(name) != "":
+				f := &folders[below[filepath.Dir(name)]]
+				f.files = append(f.files, name)
+			}
+			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return files, nil
+	return folders, nil
 }
 
-// metadataSnapshot is the kind of the files that core/meta reads.
-const metadataSnapshot storage.FileKind = "metadata snapshot"
+// filesBelow finds the files at and below paths that can be read.
+func filesBelow(paths []string) ([]string, error) {
+	folders, err := foldersBelow(paths)
+	var files []string
+	for _, f := range folders {
+		files = append(files, f.files...)
+	}
+	return files, err
+}
 
-func verifyFile(name string) (storage.FileReport, error) {
-	if !meta.IsSnapshot(name) {
-		return storage.VerifyFile(vfs.OS(), name, recordsCheck(name))
+// kindOf tells the kind of a file, "" when it is none that can be read.
+func kindOf(name string) storage.FileKind {
+	if kind := metadataKind(name); kind != "" {
+		return kind
 	}
-	r := storage.FileReport{File: name, Kind: metadataSnapshot, Offset: -1}
-	info, err := os.Stat(name)
-	if err != nil {
-		return r, err
+	return storage.KindOf(name)
+}
+
+// metadataKind tells the kind of a file that core/meta reads.
+func metadataKind(name string) storage.FileKind {
+	if full, err := filepath.Abs(name); err == nil { // in its own folder a file's name does not say it
+		name = full
 	}
-	r.End = info.Size()
-	switch _, err = meta.InspectSnapshot(vfs.OS(), name); {
-	case errors.Is(err, meta.ErrDamaged):
-		r.Damage, r.Next = err.Error(), "restore the folder of the metadata from a backup, unless an older snapshot beside it is whole and the raft log goes back to it: then start the node"
-		return r, nil
-	case err != nil:
-		return r, err
-	}
-	r.Entries = 1
-	return r, nil
+	return storage.FileKind(meta.KindOf(name))
 }
 
 // maxInspected bounds what a batch may decompress to.

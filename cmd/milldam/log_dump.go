@@ -43,7 +43,7 @@ const defaultDumpLimit = 1000
 func (a *app) logDump() *cobra.Command {
 	d := &logDumper{}
 	c := &cobra.Command{Use: "dump TOPIC|TOPIC-PARTITION|PATH...", Args: usage(cobra.MinimumNArgs(1)),
-		Short: "Show what files of a data folder hold: segments of a topic in --dir, or at a path also indexes, snapshots, leader epochs, checkpoint, write-ahead log, metadata snapshots",
+		Short: "Show what files of a data folder hold: segments of a topic in --dir, or at a path also indexes, snapshots, leader epochs, checkpoint, write-ahead log, the metadata's log and snapshots",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			files, err := d.files(a.dir, args)
 			if err != nil {
@@ -80,7 +80,7 @@ func (a *app) logDump() *cobra.Command {
 		}}
 	c.Flags().BoolVar(&d.records, "records", false, "records instead of batches; those of __consumer_offsets and __transaction_state by their meaning")
 	c.Flags().BoolVar(&d.all, "all", false, "of a topic or folder not only the segments, but every file")
-	c.Flags().Int64Var(&d.from, "from", 0, "leave out what lies below this offset")
+	c.Flags().Int64Var(&d.from, "from", 0, "leave out what lies below this offset, or in the metadata's log below this index")
 	c.Flags().IntVar(&d.limit, "limit", defaultDumpLimit, "rows in all; 0 is no limit")
 	return c
 }
@@ -98,14 +98,20 @@ func (d *logDumper) files(dir string, args []string) ([]string, error) {
 			return nil, err
 		}
 		if single && len(found) == 0 {
-			return nil, codedf(exitUsage, "%s is no kind of file that can be dumped: .log .index .timeindex .txnindex .snapshot .wal, leader-epoch-checkpoint, partition.metadata, checkpoint", arg)
+			return nil, codedf(exitUsage, "%s is no kind of file that can be dumped: .log .index .timeindex .txnindex .snapshot .wal, leader-epoch-checkpoint, partition.metadata, checkpoint, and stable and end of meta/raft", arg)
 		}
 		if !single && !d.all {
-			found = slices.DeleteFunc(found, func(f string) bool { return storage.KindOf(f) != storage.SegmentFile })
+			found = slices.DeleteFunc(found, func(f string) bool { return !isLog(f) })
 		}
 		files = append(files, found...)
 	}
 	return files, nil
+}
+
+// isLog tells whether a file is one that a folder's dump shows by itself: a segment of a partition or of the metadata's log.
+func isLog(name string) bool {
+	kind := kindOf(name)
+	return kind == storage.SegmentFile || kind == storage.FileKind(meta.LogFile)
 }
 
 // places returns where an argument leads; single tells that it is one file.
@@ -142,7 +148,7 @@ var errEnough = errors.New("enough rows")
 
 // file reads one file.
 func (d *logDumper) file(name string) (dumpedFile, error) {
-	out := dumpedFile{File: name, Kind: storage.KindOf(name), Rows: []any{}}
+	out := dumpedFile{File: name, Kind: kindOf(name), Rows: []any{}}
 	add := func(row any) error {
 		if d.full() {
 			return errEnough
@@ -153,12 +159,8 @@ func (d *logDumper) file(name string) (dumpedFile, error) {
 	}
 	var err error
 	switch {
-	case meta.IsSnapshot(name):
-		out.Kind = metadataSnapshot
-		var s *meta.InspectedSnapshot
-		if s, err = meta.InspectSnapshot(vfs.OS(), name); err == nil {
-			err = add(s)
-		}
+	case metadataKind(name) != "":
+		err = d.metadata(name, add)
 	case out.Kind == storage.SegmentFile:
 		err = storage.ReadBatches(vfs.OS(), name, func(b record.Batch, at int64) error { return d.batch(name, b, at, add) })
 	case out.Kind == storage.WALFile:
@@ -187,6 +189,21 @@ func (d *logDumper) file(name string) (dumpedFile, error) {
 		out.Damage, err = err.Error(), nil
 	}
 	return out, err
+}
+
+// metadata reads a file of the metadata; of its log --from is an index.
+func (d *logDumper) metadata(name string, add func(any) error) error {
+	full, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	_, err = meta.Inspect(vfs.OS(), full, func(row any) error {
+		if e, ok := row.(*meta.InspectedEntry); ok && e.Index < uint64(max(0, d.from)) {
+			return nil
+		}
+		return add(row)
+	})
+	return err
 }
 
 // offsetOf is what --from is compared with in rows that have an offset.

@@ -117,6 +117,11 @@ func TestVerifyTellsDamageOfEveryKindOfFile(t *testing.T) {
 		"checkpoint":                     {onlyFile(t, dir, "checkpoint"), 50, "damaged checkpoint"},
 		"offsets topic":                  {onlyFile(t, logs, "__consumer_offsets-*", "*.log"), -1, "position"},
 		"transaction topic":              {onlyFile(t, logs, "__transaction_state-*", "*.log"), -1, "position"},
+		"metadata log, its header":       {onlyFile(t, dir, "meta", "raft", "*.wal"), 9, "position 0: the header"},
+		"metadata log, an entry":         {onlyFile(t, dir, "meta", "raft", "*.wal"), 300, "entry"},
+		"metadata log, its end":          {onlyFile(t, dir, "meta", "raft", "*.wal"), -1, "the checksum of the entries"},
+		"metadata log state":             {onlyFile(t, dir, "meta", "raft", "stable"), 50, "checksum"},
+		"metadata log end":               {onlyFile(t, dir, "meta", "raft", "end"), 12, "a mark of the end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole, err := os.ReadFile(x.file)
@@ -147,6 +152,47 @@ func TestVerifyTellsDamageOfEveryKindOfFile(t *testing.T) {
 			}
 			if out, talk, code := command(t, "log", "dump", "--records", x.file); code != exitOK && code != exitCheck {
 				t.Errorf("dump: exit %d: %s%s", code, out, talk)
+			}
+		})
+	}
+}
+
+// TestVerifyTellsWhatIsMissing takes files and folders away, and looks for them being told, whether the folder is named with --dir or by its path.
+func TestVerifyTellsWhatIsMissing(t *testing.T) {
+	dir := stoppedFolder(t)
+	for _, args := range [][]string{{"--dir", dir}, {dir}, {"--dir", dir, "orders"}, {"--dir", dir, "orders-0", "__consumer_offsets"}} {
+		if files, talk, code := reports(t, args...); code != exitOK || len(files) < 4 {
+			t.Errorf("%q of a whole folder: exit %d, %d files, %s", args, code, len(files), talk)
+		}
+	}
+	if _, talk, code := command(t, "log", "verify", "--dir", dir, "nothing"); code != exitNotFound || !strings.Contains(talk, "no topic or partition") {
+		t.Errorf("no topic: exit %d, %s", code, talk)
+	}
+	away := filepath.Join(t.TempDir(), "away")
+	for name, x := range map[string]struct{ file, kind, says string }{
+		"the active segment":       {onlyFile(t, dir, "logs", "orders-0", "*.log"), "segment", "bytes of it were synced, up to offset 47"},
+		"a partition's folder":     {filepath.Join(dir, "logs", "orders-0"), "partition folder", "it had records up to offset 47"},
+		"the metadata":             {filepath.Join(dir, "meta"), "metadata folder", "it is missing"},
+		"the metadata's log":       {onlyFile(t, dir, "meta", "raft", "*.wal"), "metadata log", "it is missing, and the log had entries up to"},
+		"the metadata's log state": {filepath.Join(dir, "meta", "raft", "stable"), "metadata log state", "so the cluster is not new"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.Rename(x.file, away); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := os.Rename(away, x.file); err != nil {
+					t.Fatal(err)
+				}
+			}()
+			files, talk, code := reports(t, "--dir", dir)
+			r := files[x.file]
+			if code != exitCheck || string(r.Kind) != x.kind || !strings.Contains(r.Damage, x.says) || r.Next == "" || !strings.Contains(talk, x.file+": "+r.Next) {
+				t.Errorf("exit %d, %+v; it says %s", code, r, talk)
+			}
+			out, talk, code := command(t, "log", "verify", "--dir", dir)
+			if code != exitCheck || !strings.Contains(out, x.file) || !strings.Contains(out, x.says) || !strings.Contains(talk, "1 of ") {
+				t.Errorf("as a table: exit %d, %s%s", code, out, talk)
 			}
 		})
 	}
@@ -197,6 +243,9 @@ func TestDumpShowsWhatFilesHold(t *testing.T) {
 		"no topic, no path":   {[]string{"nothing"}, exitNotFound, []string{"--dir"}, nil},
 		"no path":             {[]string{"no/where.log"}, exitNotFound, []string{"no/where.log"}, nil},
 		"write-ahead log":     {[]string{onlyFile(t, dir, "wal", "*.wal")}, exitOK, []string{"write-ahead log"}, nil},
+		"the metadata's log":  {[]string{filepath.Join(dir, "meta", "raft"), "--limit", "0"}, exitOK, []string{"metadata log", "INDEX", "TERM", "noop", "clusterId", `"topic":"orders"`, "producer ids"}, []string{"DAMAGE", "voteTerm"}},
+		"its topics, as JSON": {[]string{filepath.Join(dir, "meta"), "--all", "-o", "json"}, exitOK, []string{`"kind": "topic"`, `"topic": "__consumer_offsets"`, `"votedFor": "node-`, `"last": `}, []string{"damage"}},
+		"its last entries":    {[]string{onlyFile(t, dir, "meta", "raft", "*.wal"), "--from", "8"}, exitOK, []string{"topic"}, []string{"clusterId"}},
 		"everything, limited": {[]string{dir, "--all", "--limit", "0"}, exitOK, []string{"checkpoint", "__consumer_offsets-"}, []string{"--limit 0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -119,7 +119,8 @@ func (c *Controller) start(ctx context.Context) error {
 		return err
 	}
 	address, transport := raft.NewInmemTransport(raft.ServerAddress("node-" + string(config.LocalID)))
-	if err := c.checkSnapshots(snapshots); err != nil {
+	first, last := c.log.bounds()
+	if err := checkSnapshots(snapshots, first, last); err != nil {
 		return errors.Join(err, damaged)
 	}
 	if err := c.bootstrap(config, snapshots, transport, address); err != nil {
@@ -173,26 +174,6 @@ func (c *Controller) fail(err error) {
 		c.failure = fmt.Errorf("cluster metadata is offline since: %w; it serves again after a restart", err)
 		close(c.failed)
 	})
-}
-
-// checkSnapshots tells whether a snapshot and the log together have everything: the log begins where a snapshot ends, or before.
-func (c *Controller) checkSnapshots(snapshots *snapshotStore) error {
-	list, err := snapshots.List()
-	if err != nil {
-		return err
-	}
-	newest := uint64(0)
-	if len(list) > 0 {
-		newest = list[0].Index
-	}
-	first, last := c.log.bounds()
-	switch {
-	case last > 0 && first > newest+1:
-		return damagedFile(snapshots.dir, "a snapshot of entry %d or later is missing: the log begins behind it, and the newest one that can be read is of entry %d", first-1, newest)
-	case last < newest:
-		return damagedFile(c.log.dir, "the log ends with entry %d, in front of the snapshot of entry %d", last, newest)
-	}
-	return nil
 }
 
 // bootstrap founds a cluster of this one voter, unless there is one.

@@ -1,13 +1,13 @@
 package meta
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -17,37 +17,13 @@ import (
 
 // InspectedEntry is an entry of the Raft log, for people and tools.
 type InspectedEntry struct {
-	Index    uint64    `json:"index"`
-	Term     uint64    `json:"term"`
-	Position int64     `json:"position"`
-	Time     time.Time `json:"time"`
-	Kind     string    `json:"kind"` // of the command, or of what raft itself wrote: noop, barrier, configuration
-	Value    any       `json:"value,omitempty"`
-	Damage   string    `json:"damage,omitempty"` // the entry is what was written, and means nothing
-}
-
-// InspectLog calls fn with every entry of a segment of the Raft log. What cannot be read is ErrDamaged, behind the entries in front of it; so is an end that a crash tore. It returns
-// the position behind the last entry.
-func InspectLog(fsys vfs.FS, name string, fn func(InspectedEntry) error) (end int64, err error) {
-	s, err := readSegment(fsys, name)
-	if err != nil {
-		return 0, err
-	}
-	if n := len(s.batches); n > 0 {
-		end = s.batches[n-1].to
-	}
-	err = s.each(func(at int64, l *raft.Log) error { return fn(inspectEntry(at, l)) })
-	switch {
-	case err != nil:
-	case len(s.data) > 0 && s.checkHeader() != nil:
-		err = fmt.Errorf("%w at %w", ErrDamaged, s.checkHeader())
-	case s.cause != nil:
-		err = fmt.Errorf("%w at %w", ErrDamaged, s.cause)
-	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w", name, err)
-	}
-	return end, err
+	Index     uint64 `json:"index"`
+	Term      uint64 `json:"term"`
+	Position  int64  `json:"position"`
+	Timestamp int64  `json:"timestamp"` // of the append, in milliseconds
+	Kind      string `json:"kind"`      // of the command, or of what raft itself wrote: noop, barrier, configuration
+	Value     any    `json:"value,omitempty"`
+	Damage    string `json:"damage,omitempty"` // the entry is what was written, and means nothing
 }
 
 // readSegment reads a segment's file.
@@ -74,14 +50,14 @@ func segmentName(name string) (base, id uint64, ok bool) {
 	return base, id, ok && dash && len(first) == 20 && len(second) == 16 && badBase == nil && badID == nil
 }
 
-// IsLog tells by its name whether a file is a segment of the Raft log.
-func IsLog(name string) bool {
+// isLog tells by its name whether a file is a segment of the Raft log.
+func isLog(name string) bool {
 	_, _, ok := segmentName(name)
 	return ok
 }
 
-func inspectEntry(at int64, l *raft.Log) InspectedEntry {
-	e := InspectedEntry{Index: l.Index, Term: l.Term, Position: at, Time: l.AppendedAt}
+func inspectEntry(at int64, l *raft.Log) *InspectedEntry {
+	e := &InspectedEntry{Index: l.Index, Term: l.Term, Position: at, Timestamp: max(0, l.AppendedAt.UnixMilli())}
 	switch l.Type {
 	case raft.LogCommand:
 		cmd, err := decodeCommand(l.Data)
@@ -205,11 +181,11 @@ func readImage(fsys vfs.FS, dir string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := fsys.List(path.Join(dir, raftDir))
+	names, err := segmentsOf(fsys, path.Join(dir, raftDir))
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range slices.DeleteFunc(names, func(n string) bool { return !IsLog(n) }) {
+	for _, name := range names {
 		s, err := readSegment(fsys, path.Join(dir, raftDir, name))
 		if err != nil {
 			return nil, err
@@ -217,10 +193,7 @@ func readImage(fsys vfs.FS, dir string) (*Image, error) {
 		if s.cutTorn(); s.next() > s.base && s.base > applied+1 {
 			return nil, fmt.Errorf("%w: %s begins with entry %d, and entry %d is nowhere", ErrDamaged, path.Join(dir, raftDir, name), s.base, applied+1)
 		}
-		err = s.each(func(_ int64, l *raft.Log) error {
-			if l.Index <= applied {
-				return nil
-			}
+		err = s.each(applied+1, func(_ int64, l *raft.Log) error {
 			applied = l.Index
 			if l.Type != raft.LogCommand {
 				return nil
@@ -242,6 +215,9 @@ func readImage(fsys vfs.FS, dir string) (*Image, error) {
 func newestImage(fsys vfs.FS, dir string) (*Image, uint64, error) {
 	store := &snapshotStore{fs: fsys, dir: dir}
 	list, err := store.List()
+	if errors.Is(err, fs.ErrNotExist) { // a crash came before it was made
+		err = nil
+	}
 	if err != nil || len(list) == 0 {
 		return emptyImage(), 0, err
 	}

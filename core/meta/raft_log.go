@@ -67,7 +67,7 @@ func (f *foundLog) checkNew(fsys vfs.FS, dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	there := append(slices.DeleteFunc(names, func(n string) bool { return n != endFile && !IsLog(n) }), snapshots...)
+	there := append(slices.DeleteFunc(names, func(n string) bool { return n != endFile && !isLog(n) }), snapshots...)
 	if len(there) == 0 {
 		return nil
 	}
@@ -85,11 +85,15 @@ func checkSealed(fsys vfs.FS, name string, info types.SegmentInfo) error {
 	}
 	head := make([]byte, segmentHeaderBytes)
 	n, err := f.ReadAt(head, 0)
-	if err = errors.Join(ignoreEnd(err), f.Close()); err != nil {
+	size, failed := f.Size()
+	if err = errors.Join(ignoreEnd(err), failed, f.Close()); err != nil {
 		return err
 	}
 	if err := (&segmentScan{data: head[:n], base: info.BaseIndex, id: info.ID}).checkHeader(); err != nil {
 		return damagedFile(name, "%w", err)
+	}
+	if end := int64(info.IndexStart + 4*(info.MaxIndex-info.BaseIndex+1)); size < end {
+		return damagedFile(name, "it is cut: it has %d bytes, and had %d at least", size, end)
 	}
 	return nil
 }
@@ -138,6 +142,22 @@ func (f *foundLog) reaches(last, base uint64) bool {
 	return last > 0 || len(f.state.Values[lastVoteKey]) == 0
 }
 
+// bounds are the first and the last entry; both are 0 without one.
+func (f *foundLog) bounds() (first, last uint64) {
+	segments := f.state.Segments.Segments
+	if len(segments) == 0 {
+		return 0, 0
+	}
+	if n := len(segments); f.tail != nil && f.tail.next() > f.tail.base {
+		last = f.tail.next() - 1
+	} else if n > 1 {
+		last = segments[n-2].MaxIndex
+	} else {
+		return 0, 0
+	}
+	return segments[0].MinIndex, last
+}
+
 // had tells what the log must have had.
 func (f *foundLog) had() string {
 	if !f.marks.known {
@@ -146,8 +166,11 @@ func (f *foundLog) had() string {
 	return fmt.Sprintf(", and the log had entries up to %d", f.marks.last)
 }
 
-// lastVoteKey is where raft keeps in which term it voted.
-const lastVoteKey = "LastVoteTerm"
+// Where raft keeps in which term it voted, and for whom.
+const (
+	lastVoteKey      = "LastVoteTerm"
+	lastCandidateKey = "LastVoteCand"
+)
 
 // mend takes away what a crash has torn at the end of the log, and ends a segment that is full: raft-wal gets into a state in which it takes nothing any more when a crash came between the write that
 // filled a segment and the note of the next one.

@@ -85,7 +85,7 @@ func fillLog(t *testing.T, snapshot bool) filledLog {
 // various tells whether the log has three segments, and the last some writes and room for more.
 func (f *filledLog) various(t *testing.T, fs vfs.FS) bool {
 	files := filesOf(t, fs, "meta/raft")
-	f.segments = slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return !IsLog(name) })
+	f.segments = slices.DeleteFunc(slices.Sorted(maps.Keys(files)), func(name string) bool { return !isLog(name) })
 	if len(f.segments) < 3 {
 		return false
 	}
@@ -142,7 +142,7 @@ func TestLogThatLostEntriesDoesNotStart(t *testing.T) {
 	}{
 		"a segment is missing":            {whole, whole.segments[1], gone, "it is missing: it had the entries"},
 		"a segment is empty":              {whole, whole.segments[1], emptied, "a header has 32 bytes"},
-		"a segment is cut":                {whole, whole.segments[1], halved, "entry"},
+		"a segment is cut":                {whole, whole.segments[1], halved, "it is cut: it has"},
 		"a segment's header":              {whole, whole.segments[0], bitTurned(9), "header"},
 		"a segment's entry":               {whole, whole.segments[1], bitTurned(60), "entry"},
 		"an entry's length":               {whole, tail(whole), bitTurned(segmentHeaderBytes + 4), "entry"},
@@ -270,7 +270,7 @@ func TestTornEndOfAKilledLogIsCut(t *testing.T) {
 		create(t, c, fmt.Sprint("topic-", i))
 		after := filesOf(t, fs, "meta/raft")
 		for name, old := range filesOf(t, before, "meta/raft") {
-			if !IsLog(name) || len(after[name]) == len(old) {
+			if !isLog(name) || len(after[name]) == len(old) {
 				continue
 			}
 			if s := scanSegment(after[name], 1, 0); s.sealed() > 0 {

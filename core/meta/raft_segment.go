@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // A segment of the Raft log is read here as raft-wal writes it (docs/formats/metadata.md), for two reasons. Tools look at it without opening the log, which would change it; and opening it
@@ -144,11 +145,17 @@ func (s *segmentScan) sealed() int64 {
 	return 0
 }
 
-// each calls fn with every entry and where it lies, in order. What cannot be read is ErrDamaged.
-func (s *segmentScan) each(fn func(at int64, l *raft.Log) error) error {
+// each calls fn with every entry from index from on and where it lies, in order. What cannot be read is ErrDamaged; what is in front of from is not looked at.
+func (s *segmentScan) each(from uint64, fn func(at int64, l *raft.Log) error) error {
 	index := s.base
 	for _, b := range s.batches {
+		whole := b.whole
 		for _, e := range b.entries {
+			if index < from {
+				whole = true // it may be that one
+				index++
+				continue
+			}
 			l, err := decodeEntry(s.data[e.from:e.to])
 			if err == nil {
 				err = checkEntry(l, index)
@@ -161,8 +168,31 @@ func (s *segmentScan) each(fn func(at int64, l *raft.Log) error) error {
 			}
 			index++
 		}
-		if !b.whole {
+		if !whole {
 			return fmt.Errorf("%w: the checksum of the bytes from position %d to %d does not hold", ErrDamaged, b.from, b.to)
+		}
+	}
+	return nil
+}
+
+// checkSealed tells whether the entries from index from on can be read from a segment that takes no more, as raft-wal does: by the index at its end, whatever the checksums of the writes say.
+func (s *segmentScan) checkSealed(info types.SegmentInfo, from uint64) error {
+	for index := max(from, info.BaseIndex); index <= info.MaxIndex; index++ {
+		at := int64(info.IndexStart + 4*(index-info.BaseIndex))
+		if at+4 > int64(len(s.data)) {
+			return fmt.Errorf("%w at position %d: the index is cut off", ErrDamaged, at)
+		}
+		at = int64(binary.LittleEndian.Uint32(s.data[at:]))
+		kind, size, err := s.frame(at)
+		if err != nil || kind != frameEntry {
+			return fmt.Errorf("%w: entry %d: %w", ErrDamaged, index, errors.Join(err, errors.New("the index is wrong")))
+		}
+		l, err := decodeEntry(s.data[at+frameHeaderBytes : at+frameHeaderBytes+size])
+		if err == nil {
+			err = checkEntry(l, index)
+		}
+		if err != nil {
+			return fmt.Errorf("%w at position %d: entry %d: %w", ErrDamaged, at, index, err)
 		}
 	}
 	return nil

@@ -76,6 +76,17 @@ type stableContent struct {
 	Segments types.PersistentState
 }
 
+// number is a value that raft keeps as a number, 0 when there is none.
+func (c stableContent) number(key string) uint64 {
+	if b := c.Values[key]; len(b) == 8 {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+// segmentFileName is the name of a segment's file.
+func segmentFileName(info types.SegmentInfo) string { return segment.FileName(info) }
+
 const (
 	stableFile  = "stable"
 	stableMagic = "milldamM"
@@ -84,8 +95,8 @@ const (
 // ErrDamaged says that the metadata on disk is not what was written. Nothing is repaired or deleted by itself.
 var ErrDamaged = errors.New("cluster metadata is damaged")
 
-// restoreAdvice is what to do when what was acknowledged cannot be read.
-const restoreAdvice = "restore the metadata folder from a backup; docs/how-to/inspect-and-repair.md has the choices"
+// RestoreAdvice is what to do when what was acknowledged cannot be read.
+const RestoreAdvice = "restore the metadata folder from a backup; docs/how-to/inspect-and-repair.md has the choices"
 
 // fileDamage is damage in one file; it is ErrDamaged.
 type fileDamage struct {
@@ -98,7 +109,7 @@ func damagedFile(file, format string, args ...any) error {
 }
 
 func (d *fileDamage) Error() string {
-	return fmt.Sprintf("%v: %s: %v; %s", ErrDamaged, d.file, d.what, restoreAdvice)
+	return fmt.Sprintf("%v: %s: %v; %s", ErrDamaged, d.file, d.what, RestoreAdvice)
 }
 
 func (d *fileDamage) Is(target error) bool { return target == ErrDamaged }

@@ -88,6 +88,25 @@ func (s *snapshotStore) damaged() (damaged, err error) {
 	return damaged, nil
 }
 
+// checkSnapshots tells whether a snapshot and a log of the entries first to last together have everything: the log begins where a snapshot ends, or before.
+func checkSnapshots(s *snapshotStore, first, last uint64) error {
+	list, err := s.List()
+	if err != nil {
+		return err
+	}
+	newest := uint64(0)
+	if len(list) > 0 {
+		newest = list[0].Index
+	}
+	switch {
+	case last > 0 && first > newest+1:
+		return damagedFile(s.dir, "a snapshot of entry %d or later is missing: the log begins behind it, and the newest one that can be read is of entry %d", first-1, newest)
+	case last < newest:
+		return damagedFile(s.dir, "the log ends with entry %d, in front of the snapshot of entry %d", last, newest)
+	}
+	return nil
+}
+
 // Open implements raft.SnapshotStore.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	m, body, err := s.read(id)

@@ -37,5 +37,5 @@
 // recovery.go, recovery_logs.go, recovery_wal.go, quarantine.go opening; segment.go, index.go, index_files.go, landmarks.go, files.go segments; read.go,
 // times.go, youngest.go reading; check.go, sound.go, damage.go what keeps decayed bytes from being served; maintain.go, compact.go,
 // compactor.go, compact_txns.go, compact_swap.go what time asks for; producers.go, snapshot.go, transactions.go, txn_index.go, txn_load.go, epochs.go what
-// follows from the batches; stats.go; inspect.go, verify.go, verify_index.go the files of a stopped node, one by one.
+// follows from the batches; stats.go; inspect.go, verify.go, verify_index.go, verify_missing.go the files of a stopped node, one by one.
 package storage

@@ -170,7 +170,7 @@ func replayFile(fsys vfs.FS, name string, entry func(at int64, h walHead, batch 
 	return reading.end, errors.Join(err, f.Close())
 }
 
-// ReadEntries returns what a small file holds, one of the Entry types for each line, as it stands there: whether it is true VerifyFile tells. What cannot be read is
+// ReadEntries returns what a small file holds, one of the Entry types for each line, as it stands there: whether it is true a Verifier tells. What cannot be read is
 // ErrBadEntries, with the entries in front of it.
 func ReadEntries(fsys vfs.FS, name string) (rows []any, err error) {
 	data, err := vfs.ReadFile(fsys, name)

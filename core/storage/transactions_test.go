@@ -301,7 +301,7 @@ func TestTransactionsAcrossSegments(t *testing.T) {
 			continue
 		}
 		alter(t, fs, name, func(b []byte) []byte { b[9] ^= 1; return b }) // it can be read, and names another producer
-		if r, err := VerifyFile(fs, name, nil); err != nil || !strings.Contains(r.Damage, "entry 0 is producer 6") {
+		if r, err := verifyFile(fs, name); err != nil || !strings.Contains(r.Damage, "entry 0 is producer 6") {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 		cut++

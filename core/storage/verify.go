@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/milldam/milldam/core/record"
@@ -24,28 +25,109 @@ type FileReport struct {
 	Next    string   `json:"next,omitempty"` // what to do about the damage
 }
 
-// VerifyFile reads one file of a kind that KindOf knows, and changes nothing. Index files are held against the segments beside them. Of a segment every batch is
+// Verifier reads files of data folders one by one, and changes nothing. What many of them are held against, as the checkpoint of their store, it reads once. It is for one goroutine.
+type Verifier struct {
+	fs     vfs.FS
+	topics func(store string) map[record.TopicID]string
+
+	stores map[string]*verifiedStore
+	folder *verifiedFolder // the one whose files are read
+}
+
+// NewVerifier returns a Verifier. topics tells which topics the metadata beside a store's folder knows, nil when that cannot be told: then Missing does not look for folders.
+func NewVerifier(fsys vfs.FS, topics func(store string) map[record.TopicID]string) *Verifier {
+	return &Verifier{fs: fsys, topics: topics, stores: map[string]*verifiedStore{}}
+}
+
+// verifiedStore is what files of a store are held against.
+type verifiedStore struct {
+	dir        string
+	checkpoint *checkpoint // nil when none can be read
+	rows       map[logKey]*checkpointLog
+	needsWAL   bool
+}
+
+// verifiedFolder is the folder of a partition.
+type verifiedFolder struct {
+	dir   string
+	store *verifiedStore
+	row   *checkpointLog // what the checkpoint says of it: nil when nothing
+	known bool           // whose folder it is, and what the checkpoint says
+	swap  bool           // a compaction was not finished
+	ends  map[record.Offset]record.Offset
+}
+
+// store returns what is known of the store in dir.
+func (v *Verifier) store(dir string) *verifiedStore {
+	if s := v.stores[dir]; s != nil {
+		return s
+	}
+	s := &verifiedStore{dir: dir}
+	v.stores[dir] = s
+	data, err := vfs.ReadFile(v.fs, path.Join(dir, checkpointFile))
+	if err != nil {
+		return s
+	}
+	if s.checkpoint, err = decodeCheckpoint(data); err != nil {
+		s.checkpoint = nil
+		return s
+	}
+	s.rows = make(map[logKey]*checkpointLog, len(s.checkpoint.logs))
+	for i := range s.checkpoint.logs {
+		l := &s.checkpoint.logs[i]
+		s.rows[logKey{l.topic, l.partition}] = l
+	}
+	s.needsWAL = needsWAL(v.fs, path.Join(dir, walDir), s.checkpoint.walFrom)
+	return s
+}
+
+// open returns what is known of a partition's folder, which need not be one.
+func (v *Verifier) open(dir string) *verifiedFolder {
+	if v.folder != nil && v.folder.dir == dir {
+		return v.folder
+	}
+	f := &verifiedFolder{dir: dir, store: v.store(path.Join(dir, "..", "..")), ends: map[record.Offset]record.Offset{}}
+	v.folder = f
+	names, err := v.fs.List(dir)
+	f.swap = err == nil && slices.ContainsFunc(names, func(n string) bool { return path.Ext(n) == swapSuffix })
+	text, err := vfs.ReadFile(v.fs, path.Join(dir, metadataFile))
+	if err != nil || f.store.checkpoint == nil {
+		return f
+	}
+	id, err := decodeMetadata(text)
+	partition, bad := strconv.ParseInt(dir[strings.LastIndexByte(dir, '-')+1:], 10, 32)
+	if err == nil && bad == nil {
+		f.row, f.known = f.store.rows[logKey{id, int32(partition)}], true
+	}
+	return f
+}
+
+// File reads one file of a kind that KindOf knows. Index files are held against the segments beside them. Of a segment every batch is
 // shown to check too, unless that is nil. What stands behind the last synced byte of a running node's file, or of one that was killed, may be torn: of a
 // segment that is told as damage too.
-func VerifyFile(fsys vfs.FS, name string, check func(record.Batch) error) (FileReport, error) {
+func (v *Verifier) File(name string, check func(record.Batch) error) (FileReport, error) {
 	out := FileReport{File: name, Kind: KindOf(name), Offset: -1}
 	var err error
 	switch out.Kind {
 	case SegmentFile:
-		if err = out.segment(fsys, name, check); err == nil {
-			err = out.synced(fsys, name)
+		f := v.open(path.Dir(name))
+		if err = out.segment(v.fs, name, check); err == nil {
+			f.ends[fileBase(name)] = record.Offset(out.Offset)
+			err = f.synced(name, out.End)
 		}
 	case WALFile:
-		err = out.wal(fsys, name)
+		err = out.wal(v.fs, name, v.store(path.Join(path.Dir(name), "..")))
+	case CheckpointFile:
+		err = out.entries(v.fs, name, false)
 	default:
-		err = out.entries(fsys, name)
+		err = out.entries(v.fs, name, v.open(path.Dir(name)).unsettled(name))
 	}
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrBadEntries) {
 		out.Damage, err = err.Error(), nil
 	}
 	if out.Damage != "" {
 		out.Next = advice[out.Kind]
-		if out.Kind == SegmentFile && unsettled(fsys, name) {
+		if out.Kind == SegmentFile && v.open(path.Dir(name)).unsettled(name) {
 			out.Next = "it was written behind the last checkpoint: if the node was killed, start it, and it cuts what is torn and takes what was acknowledged from the write-ahead log; else " + out.Next
 		}
 	}
@@ -54,50 +136,22 @@ func VerifyFile(fsys vfs.FS, name string, check func(record.Batch) error) (FileR
 
 // unsettled tells whether a segment's file, or the segment beside an index, may have changed since the last checkpoint, as after a kill: its end may be torn, and what lies
 // beside it may be of an earlier stop. Both are mended at the next start, as is a compaction that was not finished. Of a copy of a partition's folder that is not known.
-func unsettled(fsys vfs.FS, name string) bool {
-	dir := path.Dir(name)
-	names, err := fsys.List(dir)
-	if err == nil && slices.ContainsFunc(names, func(n string) bool { return path.Ext(n) == swapSuffix }) {
+func (f *verifiedFolder) unsettled(name string) bool {
+	if f.swap {
 		return true
 	}
-	c, row, ok := rowBeside(fsys, dir)
-	if !ok || !needsWAL(fsys, path.Join(dir, "..", "..", walDir), c.walFrom) {
+	if !f.known || !f.store.needsWAL {
 		return false
 	}
-	return row == nil || fileBase(name) >= row.segment
-}
-
-// rowBeside finds the checkpoint of the store that a partition's folder is in, and what it says of the partition: nil when nothing.
-func rowBeside(fsys vfs.FS, dir string) (c *checkpoint, row *checkpointLog, ok bool) {
-	text, err := vfs.ReadFile(fsys, path.Join(dir, metadataFile))
-	if err != nil {
-		return nil, nil, false
-	}
-	data, err := vfs.ReadFile(fsys, path.Join(dir, "..", "..", checkpointFile))
-	if err != nil {
-		return nil, nil, false
-	}
-	id, badID := decodeMetadata(text)
-	c, badCheckpoint := decodeCheckpoint(data)
-	if badID != nil || badCheckpoint != nil {
-		return nil, nil, false
-	}
-	i := slices.IndexFunc(c.logs, func(l checkpointLog) bool {
-		return l.topic == id && strings.HasSuffix(dir, fmt.Sprintf("-%d", l.partition))
-	})
-	if i < 0 {
-		return c, nil, true
-	}
-	return c, &c.logs[i], true
+	return f.row == nil || fileBase(name) >= f.row.segment
 }
 
 // synced holds the length of the segment that was active at the last checkpoint against it.
-func (r *FileReport) synced(fsys vfs.FS, name string) error {
-	_, row, ok := rowBeside(fsys, path.Dir(name))
-	if !ok || row == nil || path.Ext(name) != logSuffix || fileBase(name) != row.segment || r.End >= row.position {
+func (f *verifiedFolder) synced(name string, end int64) error {
+	if f.row == nil || path.Ext(name) != logSuffix || fileBase(name) != f.row.segment || end >= f.row.position {
 		return nil
 	}
-	return fmt.Errorf("%w at position %d: it ends there, and %d bytes were synced", ErrCorrupt, r.End, row.position)
+	return fmt.Errorf("%w at position %d: it ends there, and %d bytes were synced", ErrCorrupt, end, f.row.position)
 }
 
 // needsWAL tells whether there are write-ahead log files that the next start has to read: none after a clean stop.
@@ -163,12 +217,8 @@ func (r *FileReport) segment(fsys vfs.FS, name string, check func(record.Batch) 
 }
 
 // wal reads a write-ahead log file. One in front of the checkpoint waits to be written anew: nobody reads it, and a crash may have torn the beginning of its next life.
-func (r *FileReport) wal(fsys vfs.FS, name string) (err error) {
-	free := false
-	if data, err := vfs.ReadFile(fsys, path.Join(path.Dir(name), "..", checkpointFile)); err == nil {
-		c, err := decodeCheckpoint(data)
-		free = err == nil && walSequence(fsys, name) < c.walFrom
-	}
+func (r *FileReport) wal(fsys vfs.FS, name string, store *verifiedStore) (err error) {
+	free := store.checkpoint != nil && walSequence(fsys, name) < store.checkpoint.walFrom
 	r.End, err = replayFile(fsys, name, func(_ int64, h walHead, batch []byte) error {
 		if h.kind == walAppend {
 			r.count(record.Batch(batch), 0)
@@ -183,7 +233,7 @@ func (r *FileReport) wal(fsys vfs.FS, name string) (err error) {
 }
 
 // entries checks a small file: that it can be read, and what the segments beside it say of it, unless that is unsettled.
-func (r *FileReport) entries(fsys vfs.FS, name string) error {
+func (r *FileReport) entries(fsys vfs.FS, name string, unsettled bool) error {
 	rows, err := ReadEntries(fsys, name)
 	r.Entries = len(rows)
 	if info, failed := fsys.Stat(name); failed == nil {
@@ -192,7 +242,7 @@ func (r *FileReport) entries(fsys vfs.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	if r.Kind != EpochsFile && unsettled(fsys, name) {
+	if r.Kind != EpochsFile && unsettled {
 		return nil
 	}
 	switch r.Kind {
