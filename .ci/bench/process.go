@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -136,18 +137,21 @@ func settle() {
 }
 
 const (
-	// backBytes is memory for what a measurement writes.
-	backBytes = 2 << 30
+	// backBytes is memory for what a measurement writes, and some more: the page cache takes other parts of what is free.
+	backBytes = 6 << 30
 	// backTime is about how long the host takes to give it.
-	backTime = 2 * time.Second
+	backTime = 2500 * time.Millisecond
 )
 
 // dirtyBytes is what the machine has to write, by /proc/meminfo.
-func dirtyBytes(meminfo []byte) int64 {
+func dirtyBytes(meminfo []byte) int64 { return meminfoBytes(meminfo, "Dirty:", "Writeback:") }
+
+// meminfoBytes is the sum of some lines of /proc/meminfo.
+func meminfoBytes(meminfo []byte, names ...string) int64 {
 	var sum int64
 	for line := range strings.Lines(string(meminfo)) {
 		fields := strings.Fields(line)
-		if len(fields) > 1 && (fields[0] == "Dirty:" || fields[0] == "Writeback:") {
+		if len(fields) > 1 && slices.Contains(names, fields[0]) {
 			kib, _ := strconv.ParseInt(fields[1], 10, 64) // the kernel's own number
 			sum += kib << 10
 		}
