@@ -71,9 +71,16 @@ func (h *walHead) append(dst []byte, sequence uint64) []byte {
 }
 
 func walChecksum(data []byte, sequence uint64) uint32 {
-	var seed [8]byte
-	binary.BigEndian.PutUint64(seed[:], sequence)
-	return crc32.Update(crc32.Checksum(seed[:], castagnoli), castagnoli, data)
+	return crc32.Update(checksumOf(sequence), castagnoli, data)
+}
+
+// checksumOf is the checksum of v in big endian; crc32.Checksum would have its eight bytes allocated, for each batch.
+func checksumOf(v uint64) uint32 {
+	sum := ^uint32(0)
+	for shift := 56; shift >= 0; shift -= 8 {
+		sum = castagnoli[byte(sum)^byte(v>>shift)] ^ sum>>8
+	}
+	return ^sum
 }
 
 // parseWALHead reads a head; ok is false where none of this file's present life is.
