@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -291,7 +292,7 @@ func TestMetadataByID(t *testing.T) {
 		known, unknown := kmsg.NewMetadataRequestTopic(), kmsg.NewMetadataRequestTopic()
 		known.Topic, known.TopicID = name, made.ID
 		unknown.Topic, unknown.TopicID = name, [16]byte{7}
-		req.Topics = append(req.Topics, known, unknown)
+		req.Topics, req.IncludeTopicAuthorizedOperations = append(req.Topics, known, unknown), true
 		req.SetVersion(12)
 		topics := ask[*kmsg.MetadataResponse](t, r, req).Topics
 		if len(topics) != 2 || topics[0].ErrorCode != 0 || topics[0].Topic == nil || *topics[0].Topic != "t" || len(topics[0].Partitions) != 1 {
@@ -299,6 +300,9 @@ func TestMetadataByID(t *testing.T) {
 		}
 		if topics[1].ErrorCode != int16(wire.UnknownTopicID) || topics[1].Topic != nil || topics[1].TopicID != unknown.TopicID {
 			t.Errorf("none: %+v", topics[1])
+		}
+		if topics[0].AuthorizedOperations != 3576 || topics[1].AuthorizedOperations != math.MinInt32 {
+			t.Errorf("operations %d on the topic, %d on none", topics[0].AuthorizedOperations, topics[1].AuthorizedOperations)
 		}
 	}
 }

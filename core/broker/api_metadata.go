@@ -60,7 +60,7 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 		}
 		out := kmsg.NewMetadataResponseTopic()
 		out.Topic, out.TopicID, out.ErrorCode = asked.Topic, asked.TopicID, int16(s.code(err))
-		if req.IncludeTopicAuthorizedOperations {
+		if req.IncludeTopicAuthorizedOperations && asked.Topic != nil { // of an id that names nothing there is nothing to say
 			out.AuthorizedOperations = topicOperations
 		}
 		resp.Topics = append(resp.Topics, out)
