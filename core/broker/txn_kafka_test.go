@@ -329,6 +329,9 @@ func compareWithKafka(t *testing.T, file string, play func(*txnScript)) {
 	must(t, err)
 	defer conn.Close()
 	s := &txnScript{t: t, conn: conn, names: map[int64]string{}}
+	if write {
+		s.awaitCoordinators()
+	}
 	play(s)
 	got := regularized(s.out.String())
 	if write {

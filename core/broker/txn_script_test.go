@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/record"
+	"github.com/milldam/milldam/core/wire"
 )
 
 // txnScript sends requests about transactions, of any version, over one connection, and writes down what came back. Producer ids are named in the order they
@@ -403,6 +404,32 @@ func (s *txnScript) findCoordinator(kind int8, key string) {
 		}
 		if time.Now().After(deadline) {
 			s.t.Fatalf("no coordinator: %s", codeName(c.ErrorCode))
+		}
+	}
+}
+
+// awaitCoordinators waits until a broker that was just started has read every partition of the coordinators' topics: until then it refuses what falls on one of them.
+func (s *txnScript) awaitCoordinators() {
+	s.t.Helper()
+	groups, txns := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrDescribeTransactionsRequest()
+	for i := range 400 { // every partition of both topics is some name's
+		groups.Groups = append(groups.Groups, fmt.Sprint("await-", i))
+	}
+	txns.TransactionalIDs = groups.Groups
+	s.findCoordinator(0, "await")
+	s.findCoordinator(1, "await")
+	ids := kmsg.NewPtrInitProducerIDRequest() // a block of them is fetched with the first
+	ids.TransactionTimeoutMillis = 60_000
+	loading := func() bool {
+		return s.request(4, ids).(*kmsg.InitProducerIDResponse).ErrorCode != 0 ||
+			slices.ContainsFunc(s.request(5, groups).(*kmsg.DescribeGroupsResponse).Groups, func(g kmsg.DescribeGroupsResponseGroup) bool { return g.ErrorCode != 0 }) ||
+			slices.ContainsFunc(s.request(0, txns).(*kmsg.DescribeTransactionsResponse).TransactionStates, func(x kmsg.DescribeTransactionsResponseTransactionState) bool {
+				return x.ErrorCode != int16(wire.TransactionalIDNotFound)
+			})
+	}
+	for deadline := time.Now().Add(time.Minute); loading(); <-time.After(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the coordinators do not come up")
 		}
 	}
 }
