@@ -11,7 +11,16 @@ import (
 
 // checkBatch checks what can be checked of a batch by itself.
 func checkBatch(b record.Batch, c *LogConfig, origin AppendOrigin, now time.Time) error {
-	if err := b.Verify(); err != nil {
+	err := b.Verify()
+	if origin != FromCoordinator && (err == nil || errors.Is(err, record.ErrCRC)) { // it is whole: Kafka looks at these before the checksum
+		if b.BaseOffset() != 0 {
+			return fmt.Errorf("%w: base offset %d, a producer's is 0", ErrInvalidRecord, b.BaseOffset())
+		}
+		if err := checkSize(b, c); err != nil {
+			return err
+		}
+	}
+	if err != nil {
 		switch {
 		case errors.Is(err, record.ErrCRC):
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -25,9 +34,6 @@ func checkBatch(b record.Batch, c *LogConfig, origin AppendOrigin, now time.Time
 	if origin == FromCoordinator {
 		return nil
 	}
-	if err := checkSize(b, c); err != nil {
-		return err
-	}
 	switch {
 	case b.IsControl():
 		return fmt.Errorf("%w: clients do not write control batches", ErrInvalidRecord)
@@ -35,8 +41,6 @@ func checkBatch(b record.Batch, c *LogConfig, origin AppendOrigin, now time.Time
 		return fmt.Errorf("%w: a transactional batch without a producer", ErrInvalidRecord)
 	case b.ProducerID() != record.NoProducer && (b.BaseSequence() < 0 || b.ProducerEpoch() < 0):
 		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d", ErrInvalidRecord, b.ProducerID(), b.ProducerEpoch(), b.BaseSequence())
-	case b.BaseOffset() != 0:
-		return fmt.Errorf("%w: base offset %d, a producer's is 0", ErrInvalidRecord, b.BaseOffset())
 	case int64(b.Count()) != int64(b.LastOffsetDelta())+1 || b.Count() == 0:
 		return fmt.Errorf("%w: %d records, last offset delta %d", ErrInvalidRecord, b.Count(), b.LastOffsetDelta())
 	case b.HasLogAppendTime():

@@ -299,11 +299,17 @@ func TestAppendRefuses(t *testing.T) {
 	gap := plain(t, "a")
 	gap[26] = 3 // last offset delta
 	record.Batch(gap).SetMaxTimestamp(1000)
+	flipped := func(b record.Batch) record.Batch {
+		b[70] ^= 1
+		return b
+	}
 	for name, c := range map[string]struct {
 		batch record.Batch
 		want  error
 	}{
 		"a flipped bit":           {corrupt, ErrCorrupt},
+		"and a base offset":       {flipped(batchOf(t, based, 1, "v")), ErrInvalidRecord},
+		"and too large":           {flipped(plain(t, string(make([]byte, 3000)))), ErrTooLarge},
 		"half a batch":            {plain(t, "v")[:65], ErrInvalidRecord},
 		"a control batch":         {batchOf(t, control, 1, "v"), ErrInvalidRecord},
 		"an unknown transaction":  {batchOf(t, txn, 1, "v"), ErrInvalidRecord},
