@@ -11,7 +11,7 @@ func (s *Server) describeACLs(cl *call, req *kmsg.DescribeACLsRequest) {
 	f := meta.ACLFilter{ResourceType: int8(req.ResourceType), Resource: req.ResourceName, Pattern: int8(req.ResourcePatternType), Principal: req.Principal,
 		Host: req.Host, Operation: int8(req.Operation), Permission: int8(req.PermissionType)}
 	resp := kmsg.NewPtrDescribeACLsResponse()
-	err := meta.CheckACLFilter(f)
+	err := meta.CheckACLSearch(f)
 	resp.ErrorCode, resp.ErrorMessage = int16(s.code(err)), described(err)
 	if err != nil {
 		cl.reply(resp)

@@ -68,11 +68,21 @@ type ACLFilter struct {
 	Permission      int8
 }
 
-// CheckACLFilter tells why a filter makes no sense. ErrInvalidRequest.
+// CheckACLSearch tells why a filter finds nothing. One with a number that is not known here finds no rule, as in Kafka. ErrInvalidRequest.
+func CheckACLSearch(f ACLFilter) error {
+	if f.ResourceType == 0 || f.Pattern == 0 || f.Operation == 0 || f.Permission == 0 {
+		return errUnknownElements
+	}
+	return nil
+}
+
+var errUnknownElements = refused(ErrInvalidRequest, "The AclBindingFilter must not contain UNKNOWN elements.")
+
+// CheckACLFilter tells why a filter of rules to remove makes no sense. ErrInvalidRequest.
 func CheckACLFilter(f ACLFilter) error {
 	within := func(n, last int8) bool { return n > 0 && n <= last } // Kafka takes a number that it does not know for UNKNOWN
 	if !within(f.ResourceType, lastResourceType) || !within(f.Pattern, patternPrefixed) || !within(f.Operation, lastOperation) || !within(f.Permission, lastPermission) {
-		return refused(ErrInvalidRequest, "The AclBindingFilter must not contain UNKNOWN elements.")
+		return errUnknownElements
 	}
 	return nil
 }

@@ -80,6 +80,20 @@ func TestACLsThatMakeNoSenseAreRefused(t *testing.T) {
 	must(t, CheckACL(ACL{ResourceType: resourceCluster, Resource: ClusterResource, Pattern: 3, Principal: "User:a", Host: "*", Operation: 15, Permission: 3}))
 }
 
+func TestASearchForANumberThatIsNotKnownFindsNothing(t *testing.T) {
+	some := ACLFilter{ResourceType: lastResourceType + 1, Pattern: aclAny, Operation: -1, Permission: lastPermission + 1}
+	if err := CheckACLSearch(some); err != nil {
+		t.Error(err)
+	}
+	if some.Matches(ACL{ResourceType: lastResourceType, Resource: "r", Pattern: patternLiteral, Principal: "User:a", Host: "*", Operation: 3, Permission: 3}) {
+		t.Error("it finds a rule")
+	}
+	some.Operation = 0
+	if err := CheckACLSearch(some); !errors.Is(err, ErrInvalidRequest) {
+		t.Errorf("with UNKNOWN: %v", err)
+	}
+}
+
 func TestACLFilterOfANumberThatNoRuleHas(t *testing.T) {
 	fine := ACLFilter{ResourceType: lastResourceType, Pattern: patternPrefixed, Operation: lastOperation, Permission: lastPermission}
 	if err := CheckACLFilter(fine); err != nil {

@@ -201,7 +201,7 @@ func alter(set map[string]string, ops []ConfigOp, replace bool, known map[string
 
 func alterList(value string, op ConfigOp) string {
 	list := words(value)
-	for _, word := range words(op.Value) {
+	for _, word := range opWords(op.Value) {
 		at := slices.Index(list, word)
 		switch {
 		case op.Op == OpAppend && at < 0:
@@ -211,6 +211,14 @@ func alterList(value string, op ConfigOp) string {
 		}
 	}
 	return strings.Join(list, ",")
+}
+
+// opWords splits what an operation puts into a list or takes out of it, as Kafka does: nothing is a word, and commas at the end are none.
+func opWords(value string) []string {
+	if value == "" {
+		return []string{""}
+	}
+	return strings.Split(strings.TrimRight(value, ","), ",")
 }
 
 // words splits a list.

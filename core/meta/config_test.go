@@ -48,6 +48,8 @@ func TestConfigValuesAreCheckedAsKafkaChecksThem(t *testing.T) {
 		{topic, set("leader.replication.throttled.replicas", "0"), ErrInvalidConfig, "literal '*'"},
 		{topic, set("retentoin.ms", "1"), ErrInvalidConfig, "Unknown topic config name: retentoin.ms"},
 		{topic, []ConfigOp{{Key: "retention.ms", Value: "1", Op: OpAppend}}, ErrInvalidConfig, "not LIST"},
+		{topic, []ConfigOp{{Key: "cleanup.policy", Value: "", Op: OpAppend}}, ErrInvalidConfig, "cleanup.policy"},
+		{topic, []ConfigOp{{Key: "cleanup.policy", Value: "compact,", Op: OpAppend}}, nil, ""},
 		{topic, []ConfigOp{{Key: "retention.ms", Value: "1", Op: 9}}, ErrInvalidRequest, "operation"},
 		{topic, set("retention.ms", "1", "retention.ms", "2"), ErrInvalidRequest, "duplicate"},
 		{topic, []ConfigOp{{Key: "nobody.set.it", Op: OpDelete}}, nil, ""},
