@@ -543,6 +543,25 @@ func TestRequestsOfNoMemberAreRefused(t *testing.T) {
 	})
 }
 
+// TestCommitsToTheGroupWithoutAName: old clients use it, and it is a group like any other.
+func TestCommitsToTheGroupWithoutAName(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		commit := func(version int16, generation int32, want wire.Code) {
+			t.Helper()
+			r := commitRequest(&subscriber{generation: generation}, 1)
+			r.Version, r.Group = version, ""
+			if got := wire.Code(ask(b.CommitOffsets, r).Topics[0].Partitions[0].ErrorCode); got != want {
+				t.Errorf("version %d, generation %d: %d, want %d", version, generation, got, want)
+			}
+		}
+		commit(8, 3, wire.IllegalGeneration)
+		commit(9, 3, wire.GroupIDNotFound)
+		commit(2, -1, wire.None)
+		commit(8, 3, wire.UnknownMemberID)
+		commit(9, 3, wire.UnknownMemberID)
+	})
+}
+
 func TestGroupWithMembersIsNotDeleted(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		if code := b.deleted(); code != wire.GroupIDNotFound {

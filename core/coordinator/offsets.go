@@ -11,10 +11,6 @@ import (
 
 // CommitOffsets handles an OffsetCommit request. Its topics have names; those that do not exist are the broker's to refuse.
 func (g *Groups) CommitOffsets(req *kmsg.OffsetCommitRequest, reply func(*kmsg.OffsetCommitResponse)) {
-	if req.Group == "" && req.Generation >= 0 && req.Version < memberEpochVersion {
-		reply(commitResponse(req, wire.InvalidGroupID, nil))
-		return
-	}
 	s, code := g.enter(req.Group)
 	if code != wire.None {
 		reply(commitResponse(req, code, nil))
