@@ -1,12 +1,16 @@
 package broker_test
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/vfs"
@@ -304,6 +308,72 @@ func TestMetadataByID(t *testing.T) {
 		if topics[0].AuthorizedOperations != 3576 || topics[1].AuthorizedOperations != math.MinInt32 {
 			t.Errorf("operations %d on the topic, %d on none", topics[0].AuthorizedOperations, topics[1].AuthorizedOperations)
 		}
+	}
+}
+
+func TestDeleteTopicsOfOnesNamedTwice(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	name := "t"
+	for _, c := range []struct {
+		form string // of each topic of the request: its name, its id, both or neither
+		want []string
+	}{
+		{"name name", []string{"t none 42"}},
+		{"id id", []string{"- id 42"}},
+		{"name id", []string{"t id 42"}},
+		{"id name", []string{"t id 42"}},
+		{"name name id", []string{"t none 42", "t id 0"}},
+		{"name id id", []string{"t id 42", "- id 42"}},
+		{"neither neither", []string{"- none 42", "- none 42"}},
+		{"neither id", []string{"- none 42", "t id 0"}},
+		{"both name", []string{"t id 42", "t id 0"}},
+		{"both id", []string{"t id 42", "t id 0"}},
+	} {
+		made, err := admin.CreateTopics(within(t), 1, 1, nil, name)
+		must(t, err)
+		must(t, cmp.Or(made.Error(), made[name].Err))
+		req := kmsg.NewPtrDeleteTopicsRequest()
+		req.TimeoutMillis = 5000
+		for _, how := range strings.Fields(c.form) {
+			in := kmsg.NewDeleteTopicsRequestTopic()
+			if how == "name" || how == "both" {
+				in.Topic = &name
+			}
+			if how == "id" || how == "both" {
+				in.TopicID = made[name].ID
+			}
+			req.Topics = append(req.Topics, in)
+		}
+		req.SetVersion(6)
+		var got []string
+		for _, out := range ask[*kmsg.DeleteTopicsResponse](t, r, req).Topics {
+			who, id := "-", "none"
+			if out.Topic != nil {
+				who = *out.Topic
+			}
+			if out.TopicID == made[name].ID {
+				id = "id"
+			}
+			got = append(got, fmt.Sprintf("%s %s %d", who, id, out.ErrorCode))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.form, got, c.want)
+		}
+		_, err = admin.DeleteTopics(within(t), name)
+		must(t, err)
+	}
+}
+
+func TestOnlyTheOffsetsTopicIsKept(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	admin := kadm.NewClient(r.client(t))
+	made, err := admin.CreateTopics(within(t), 1, 1, nil, "__consumer_offsets", "__consumer_offsets_")
+	must(t, cmp.Or(err, made.Error()))
+	gone, err := admin.DeleteTopics(within(t), "__consumer_offsets", "__consumer_offsets_")
+	must(t, err)
+	if !errors.Is(gone["__consumer_offsets"].Err, kerr.InvalidTopicException) || gone["__consumer_offsets_"].Err != nil {
+		t.Errorf("%v", gone)
 	}
 }
 

@@ -19,55 +19,83 @@ func (s *Server) deleteTopics(cl *call, req *kmsg.DeleteTopicsRequest) {
 	defer cancel()
 	changes := s.quotas.mutationsOf(cl.header.ClientID, cl.header.Version >= deleteTopicsStrict)
 	resp := kmsg.NewPtrDeleteTopicsResponse()
-	type asked struct {
-		name *string
-		id   record.TopicID
-	}
-	var list []asked
-	for _, name := range req.TopicNames {
-		list = append(list, asked{name: kmsg.StringPtr(name)})
-	}
-	for _, t := range req.Topics {
-		list = append(list, asked{name: t.Topic, id: t.TopicID})
-	}
-	// By its id, or where it is not there by what it was asked by; a topic that is named twice is answered once, and stays.
-	key := func(image *meta.Image, a asked) any {
-		switch t := topicAsked(image, a.name, a.id); {
-		case t != nil:
-			return t.ID
-		case a.name != nil:
-			return *a.name
+	for _, a := range topicsToDelete(s.opts.Controller.Image(), req) {
+		err := a.err
+		if err == nil {
+			var t *meta.Topic
+			if t, err = s.deleteTopic(ctx, a.name, a.id, changes); t != nil {
+				a.name, a.id = &t.Name, t.ID
+			}
 		}
-		return a.id
-	}
-	image, named := s.opts.Controller.Image(), map[any]int{}
-	for _, a := range list {
-		named[key(image, a)]++
-	}
-	for _, a := range list {
 		out := kmsg.NewDeleteTopicsResponseTopic()
-		out.Topic, out.TopicID = a.name, a.id
-		switch n := named[key(image, a)]; {
-		case n == 0: // answered
-			continue
-		case n > 1:
-			named[key(image, a)] = 0
-			out.ErrorCode, out.ErrorMessage = int16(s.code(errTopicTwice)), message(errTopicTwice)
-			resp.Topics = append(resp.Topics, out)
-			continue
-		}
-		t, err := s.deleteTopic(ctx, a.name, a.id, changes)
-		if t != nil {
-			out.Topic, out.TopicID = kmsg.StringPtr(t.Name), t.ID
-		}
-		out.ErrorCode, out.ErrorMessage = int16(s.code(err)), message(err)
+		out.Topic, out.TopicID, out.ErrorCode, out.ErrorMessage = a.name, a.id, int16(s.code(err)), message(err)
 		resp.Topics = append(resp.Topics, out)
 	}
 	cl.throttle = changes.throttle
 	cl.reply(resp)
 }
 
-var errTopicTwice = wrapped{meta.ErrInvalidRequest, "The topic was named more than once."}
+// topicToDelete is one answer of a DeleteTopics request: err, or what becomes of the topic.
+type topicToDelete struct {
+	name *string
+	id   record.TopicID
+	err  error
+}
+
+var (
+	errTopicTwice   = wrapped{meta.ErrInvalidRequest, "The topic was named more than once."}
+	errTopicNowhere = wrapped{meta.ErrInvalidRequest, "Neither topic name nor id were specified."}
+	errTopicBoth    = wrapped{meta.ErrInvalidRequest, "You may not specify both topic name and topic id."}
+)
+
+// topicsToDelete are the topics of a request as Kafka takes them: one that is named twice, or by its id twice, or by both, is answered once and stays.
+func topicsToDelete(image *meta.Image, req *kmsg.DeleteTopicsRequest) []topicToDelete {
+	none := record.TopicID{}
+	var list []topicToDelete
+	for i := range req.TopicNames {
+		list = append(list, topicToDelete{name: &req.TopicNames[i]})
+	}
+	for _, t := range req.Topics {
+		list = append(list, topicToDelete{name: t.Topic, id: t.TopicID})
+	}
+	names, ids := map[string]int{}, map[record.TopicID]int{} // how often each is there alone
+	for _, a := range list {
+		switch {
+		case a.name == nil:
+			ids[a.id]++
+		case a.id == none:
+			names[*a.name]++
+		}
+	}
+	var out []topicToDelete
+	answered := map[any]bool{} // names and ids
+	for _, a := range list {
+		switch {
+		case a.name == nil && a.id == none:
+			a.err = errTopicNowhere
+		case a.name != nil && a.id != none:
+			a.err = errTopicBoth
+		case a.name == nil && answered[a.id], a.name != nil && answered[*a.name]:
+			continue
+		case a.name == nil:
+			answered[a.id] = true
+			if t := image.TopicByID(a.id); ids[a.id] > 1 {
+				a.err = errTopicTwice
+			} else if t != nil && names[t.Name] == 1 {
+				a.name, a.err, answered[t.Name] = &t.Name, errTopicTwice, true
+			}
+		default:
+			answered[*a.name] = true
+			if t := image.Topic(*a.name); names[*a.name] > 1 {
+				a.err = errTopicTwice
+			} else if t != nil && ids[t.ID] > 0 {
+				a.id, a.err, answered[t.ID] = t.ID, errTopicTwice, answered[t.ID] || ids[t.ID] == 1
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
 
 // topicAsked is the topic with a name, or without one that with an id; nil when there is none.
 func topicAsked(image *meta.Image, name *string, id record.TopicID) *meta.Topic {
@@ -81,8 +109,6 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 	image := s.opts.Controller.Image()
 	t := topicAsked(image, name, id)
 	switch {
-	case name == nil && id == record.TopicID{}:
-		return nil, wrapped{meta.ErrInvalidRequest, "Neither topic name nor id were specified."}
 	case t == nil && name != nil:
 		return nil, wrapped{meta.ErrUnknownTopic, "unknown topic " + *name}
 	case t == nil:
@@ -91,8 +117,8 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 	if s.opts.Controller.BrokerValue(image, "delete.topic.enable") == "false" {
 		return t, wrapped{errDeletionDisabled, "Topic deletion is disabled."}
 	}
-	if isInternal(t.Name) {
-		return t, wrapped{meta.ErrInvalidTopic, t.Name + " is internal and stays"}
+	if t.Name == offsetsTopic {
+		return t, wrapped{meta.ErrInvalidTopic, t.Name + " holds the offsets of all groups and stays"}
 	}
 	if err := changes.take(len(t.Partitions)); err != nil {
 		return t, err

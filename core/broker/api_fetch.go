@@ -155,7 +155,7 @@ func (op *fetchOp) takeAsks(add func(fetchAsk)) {
 
 // enough tells whether the request is to be answered now: something is wrong, there are as many bytes as asked for, or none were.
 func (op *fetchOp) enough() bool {
-	if len(op.asks) == 0 || op.fromReplica() {
+	if len(op.asks) == 0 || op.fromReplica() || !isolates(op.req.IsolationLevel) {
 		return true
 	}
 	need := int64(op.req.MinBytes)
@@ -252,7 +252,7 @@ func (op *fetchOp) build(spans *[]storage.Span) *wire.FetchResponse {
 		}
 	}
 	left := op.server.opts.FetchBytes
-	if op.req.MaxBytes > 0 {
+	if op.req.MaxBytes >= 0 { // else negative tells it is an error
 		left = min(left, int(op.req.MaxBytes))
 	}
 	if most, limited := op.server.quotas.most(op.call.header.ClientID, meta.ConsumerByteRate); limited {
@@ -318,6 +318,8 @@ const fetchReplicaState = 15
 // errNoFollower is of a client that says it is a replica: on one node there is no other.
 var errNoFollower = wrapped{replica.ErrNotLeader, "no partition has that replica"}
 
+var errIsolation = wrapped{meta.ErrInvalidRequest, "there is no such isolation level"}
+
 func (op *fetchOp) fromReplica() bool {
 	if op.call.header.Version < fetchReplicaState {
 		return op.req.ReplicaID >= 0
@@ -325,7 +327,6 @@ func (op *fetchOp) fromReplica() bool {
 	return op.req.ReplicaState.ID >= 0
 }
 
-// readCommitted: versions without an error of the whole response take a level that does not exist for the stricter one.
 func (op *fetchOp) readCommitted() bool { return op.req.IsolationLevel != readUncommitted }
 
 // span is what the consumer may read of a partition, and for read_committed ones which transactions in it are aborted.
@@ -346,6 +347,9 @@ func (op *fetchOp) read(a *fetchAsk, left *int, atLeastOne bool, spans *[]storag
 	if err == nil && op.fromReplica() {
 		err = errNoFollower
 	}
+	if !isolates(op.req.IsolationLevel) { // in a version that has no error of the whole response
+		err = errIsolation
+	}
 	if err == nil {
 		err = p.CheckEpoch(a.epoch)
 	}
@@ -358,10 +362,10 @@ func (op *fetchOp) read(a *fetchAsk, left *int, atLeastOne bool, spans *[]storag
 		out.Error, out.HighWatermark, out.LastStable, out.LogStart = wire.UnknownServerError, -1, -1, -1
 		return out
 	}
-	if *left <= 0 && !atLeastOne {
+	if *left <= 0 && !atLeastOne && a.offset >= p.Log.Start() && a.offset <= p.Log.End() {
 		return out
 	}
-	span, aborted, err := op.span(p, a, min(int(a.maxBytes), *left), atLeastOne)
+	span, aborted, err := op.span(p, a, min(int(a.maxBytes), max(*left, 0)), atLeastOne)
 	if err != nil { // and nothing else, as in Kafka
 		out.Error, out.HighWatermark, out.LastStable, out.LogStart = op.server.code(err), -1, -1, -1
 		return out

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -159,6 +158,3 @@ func (s *Server) offlineReplicas(t *meta.Topic, partition int32) []int32 {
 	}
 	return []int32{}
 }
-
-// isInternal tells topics that clients may not write or remove.
-func isInternal(name string) bool { return strings.HasPrefix(name, "__consumer_offsets") }

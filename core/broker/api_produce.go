@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -131,7 +132,7 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 		return fail(err)
 	}
 	a, err := p.Append(batch, storage.FromClient, g.verification, pending)
-	if errors.Is(err, storage.ErrTimestamp) || errors.Is(err, storage.ErrOutOfOrderSequence) || errors.Is(err, storage.ErrInvalidRecord) && !errors.Is(err, record.ErrInvalid) && !errors.Is(err, record.ErrTruncated) { // whole, and refused
+	if tellsLogStart(err) {
 		out.LogStartOffset = int64(p.Log.Start())
 	}
 	var bad *storage.RecordErrors
@@ -149,13 +150,23 @@ func (s *Server) producePartition(cl *call, t *kmsg.ProduceRequestTopic, in *kms
 	return true
 }
 
+// tellsLogStart tells the refusals that say, as Kafka's do, where the log begins: those for which its records and its producers were looked at.
+func tellsLogStart(err error) bool {
+	for _, known := range []error{storage.ErrInvalidRecord, record.ErrInvalid, storage.ErrUnsupportedCodec, storage.ErrTimestamp, storage.ErrOutOfOrderSequence, storage.ErrProducerFenced, storage.ErrTxnState} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
 // oneBatch returns the one batch that a partition's records must be.
 func oneBatch(records []byte) (record.Batch, error) {
 	b, rest, err := record.Next(records)
-	if err != nil {
-		return record.Batch(records), nil // Append says what is wrong with it
-	}
-	if len(rest) > 0 {
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", storage.ErrInvalidRecord, err)
+	case len(rest) > 0:
 		return nil, errTwoBatches
 	}
 	return b, nil

@@ -24,10 +24,15 @@ func (s *Server) writeTxnMarkers(cl *call, req *kmsg.WriteTxnMarkersRequest) {
 		}
 	}
 	for _, in := range req.Markers {
+		written := map[coordinator.TopicPartition]bool{}
 		m := record.Marker{ProducerID: record.ProducerID(in.ProducerID), ProducerEpoch: record.ProducerEpoch(in.ProducerEpoch), CoordinatorEpoch: in.CoordinatorEpoch, Commit: in.Committed}
 		for _, t := range in.Topics {
 			for _, index := range t.Partitions {
-				at := markerKey{in.ProducerID, t.Topic, index}
+				at, to := markerKey{in.ProducerID, t.Topic, index}, coordinator.TopicPartition{Topic: t.Topic, Partition: index}
+				if written[to] { // however often the marker names it
+					continue
+				}
+				written[to] = true
 				if _, err := s.opts.Replicas.Partition(t.Topic, index); err != nil {
 					answers.set(at, s.code(err))
 					continue
@@ -37,7 +42,7 @@ func (s *Server) writeTxnMarkers(cl *call, req *kmsg.WriteTxnMarkersRequest) {
 					continue
 				}
 				left.Add(1)
-				appendMarker(s.opts.Replicas, s.opts.Groups, coordinator.TopicPartition{Topic: t.Topic, Partition: index}, m, int16(in.TransactionVersion), func(err error) {
+				appendMarker(s.opts.Replicas, s.opts.Groups, to, m, int16(in.TransactionVersion), func(err error) {
 					answers.set(at, s.code(err))
 					done()
 				})

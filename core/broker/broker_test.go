@@ -394,8 +394,13 @@ func produceRaw(t *testing.T, r *running, topic string, batch []byte) kmsg.Produ
 
 func idempotent(t *testing.T, sequence record.Sequence) record.Batch {
 	t.Helper()
+	return inEpoch(t, 0, sequence)
+}
+
+func inEpoch(t *testing.T, epoch record.ProducerEpoch, sequence record.Sequence) record.Batch {
+	t.Helper()
 	opts := record.NewBatchOptions()
-	opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = 5, 0, sequence
+	opts.ProducerID, opts.ProducerEpoch, opts.BaseSequence = 5, epoch, sequence
 	var b record.Builder
 	b.Reset(opts)
 	b.Append(1000, []byte("k"), []byte("v"))
@@ -423,28 +428,76 @@ func TestProduceAnswersKafkasCodes(t *testing.T) {
 	old[16] = 1
 	codec := idempotent(t, 2)
 	codec[22] = 7
-	codec.SetMaxTimestamp(1000)
-	for name, c := range map[string]struct {
+	miscounted := idempotent(t, 2)
+	binary.BigEndian.PutUint32(miscounted[57:], 2)
+	malformed := idempotent(t, 2)
+	malformed[61] = 0x7e // the length of the record
+	noGzip := idempotent(t, 2)
+	noGzip[22] = 1
+	for _, b := range []record.Batch{codec, miscounted, malformed, noGzip} {
+		b.SetMaxTimestamp(1000) // with a new checksum
+	}
+	for _, c := range []struct {
+		name  string
 		batch []byte
 		want  wire.Code
+		start int64 // of the log: Kafka tells it of what the log refuses, not of what never reaches it
 	}{
-		"a gap":          {idempotent(t, 9), wire.OutOfOrderSequence},
-		"a flipped bit":  {broken, wire.CorruptMessage},
-		"magic 1":        {old, wire.InvalidRecord},
-		"codec 7":        {codec, wire.UnsupportedCompression},
-		"two batches":    {append(idempotent(t, 2), idempotent(t, 3)...), wire.InvalidRecord},
-		"half a batch":   {idempotent(t, 2)[:40], wire.InvalidRecord},
-		"nothing at all": {nil, wire.InvalidRecord},
+		{"a gap", idempotent(t, 9), wire.OutOfOrderSequence, 0},
+		{"a flipped bit", broken, wire.CorruptMessage, -1},
+		{"magic 1", old, wire.InvalidRecord, -1},
+		{"codec 7", codec, wire.UnsupportedCompression, 0},
+		{"two batches", append(idempotent(t, 2), idempotent(t, 3)...), wire.InvalidRecord, -1},
+		{"half a batch", idempotent(t, 2)[:40], wire.InvalidRecord, -1},
+		{"nothing at all", nil, wire.InvalidRecord, -1},
+		{"what is no gzip", noGzip, wire.CorruptMessage, 0},
+		{"a record too few", miscounted, wire.InvalidRecord, 0},
+		{"a malformed record", malformed, wire.InvalidRecord, 0},
+		{"a later epoch", inEpoch(t, 1, 0), wire.None, 0},
+		{"an earlier epoch", inEpoch(t, 0, 2), wire.InvalidProducerEpoch, 0},
 	} {
-		if p := produceRaw(t, r, "t", c.batch); p.ErrorCode != int16(c.want) {
-			t.Errorf("%s: code %d, want %d", name, p.ErrorCode, c.want)
+		if p := produceRaw(t, r, "t", c.batch); p.ErrorCode != int16(c.want) || p.LogStartOffset != c.start {
+			t.Errorf("%s: code %d, log start %d, want %d, %d", c.name, p.ErrorCode, p.LogStartOffset, c.want, c.start)
 		}
-	}
-	if p := produceRaw(t, r, "t", idempotent(t, 9)); p.LogStartOffset != 0 {
-		t.Errorf("a gap: log start %d, where Kafka says 0", p.LogStartOffset)
 	}
 	if p := produceRaw(t, r, "nobody made it", idempotent(t, 0)); p.ErrorCode != int16(wire.UnknownTopicOrPartition) {
 		t.Errorf("an unknown topic: %+v", p)
+	}
+}
+
+// TestFetchOfNoBytesReadsOneBatch: the bytes of a request bound what follows its first batch, as in Kafka also when they are none.
+func TestFetchOfNoBytesReadsOneBatch(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 3, 1, nil, "t")
+	must(t, err)
+	for _, partition := range []int32{1, 2} {
+		must(t, r.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(within(t), &kgo.Record{Topic: "t", Partition: partition, Value: []byte("v")}).FirstErr())
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.SessionEpoch, req.MaxBytes = -1, 0
+	topic := kmsg.NewFetchRequestTopic()
+	topic.Topic = "t"
+	for i := range int32(3) {
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.Partition, p.PartitionMaxBytes, p.CurrentLeaderEpoch = i, 1<<20, -1
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	req.Topics = append(req.Topics, topic)
+	req.SetVersion(11)
+	with := func() (got []int32, codes []int16) {
+		for _, p := range ask[*kmsg.FetchResponse](t, r, req).Topics[0].Partitions {
+			if codes = append(codes, p.ErrorCode); len(p.RecordBatches) > 0 {
+				got = append(got, p.Partition)
+			}
+		}
+		return got, codes
+	}
+	if got, codes := with(); !slices.Equal(got, []int32{1}) || !slices.Equal(codes, []int16{0, 0, 0}) {
+		t.Errorf("partitions %d have records, want the first that has any; codes %d", got, codes)
+	}
+	req.Topics[0].Partitions[2].FetchOffset = 77 // is told although nothing more would be read
+	if got, codes := with(); !slices.Equal(got, []int32{1}) || !slices.Equal(codes, []int16{0, 0, int16(wire.OffsetOutOfRange)}) {
+		t.Errorf("an offset that is not there: partitions %d have records, codes %d", got, codes)
 	}
 }
 

@@ -249,6 +249,23 @@ func TestBatchesKeepTheirOrderWhileTheCoordinatorIsAsked(t *testing.T) {
 	}
 }
 
+func TestAMarkerThatNamesAPartitionTwiceIsWrittenOnce(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	req := kmsg.NewPtrWriteTxnMarkersRequest()
+	req.SetVersion(1)
+	topic := kmsg.WriteTxnMarkersRequestMarkerTopic{Topic: "t", Partitions: []int32{0, 0}}
+	req.Markers = []kmsg.WriteTxnMarkersRequestMarker{{ProducerID: 5, Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{topic, topic}}}
+	answer := ask[*kmsg.WriteTxnMarkersResponse](t, r, req).Markers[0].Topics
+	if len(answer) != 1 || len(answer[0].Partitions) != 1 || answer[0].Partitions[0].ErrorCode != 0 {
+		t.Errorf("answered %+v", answer)
+	}
+	if end := listOffset(t, r.client(t), "t", -1, 0); end != 1 {
+		t.Errorf("%d markers were written", end)
+	}
+}
+
 // TestTransactionsGoOnWhenTheirTopicIsDeleted is about an operator's mistake: what was known is lost, and all is made anew.
 func TestTransactionsGoOnWhenTheirTopicIsDeleted(t *testing.T) {
 	r := start(t, vfs.NewMem())
