@@ -21,6 +21,7 @@ type diffCall struct {
 	script       *diffScript
 
 	group, member, producer string // whom the call speaks for
+	what                    string // the step of an episode, for a call that is one
 }
 
 // diffScript is what both brokers share: the names in use, and what was sent so far.
@@ -83,6 +84,9 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 		b.refuseJoin(r)
 	case *kmsg.ProduceRequest:
 		onlyOnce(r)
+		if illegalAcks(r) && r.Version >= produceAdds { // Kafka opens the transaction, then refuses
+			r.TransactionID = nil
+		}
 		if nullRecords(r) {
 			onlyNull(r)
 		}
@@ -92,8 +96,48 @@ func (c *diffCall) build(p *diffPeer) kmsg.Request {
 		for _, t := range r.Topics {
 			r.ValidateOnly = r.ValidateOnly || t.Count > tooManyPartitions // over it Kafka does nothing of all the request asks
 		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		for _, res := range r.Resources {
+			r.ValidateOnly = r.ValidateOnly || slices.ContainsFunc(res.Configs, hasUnknownOp)
+		}
+	case *kmsg.AlterConfigsRequest:
+		r.ValidateOnly = r.ValidateOnly || namesResourceTwice(r)
+	case *kmsg.CreateACLsRequest:
+		r.Creations = onlyOdd(r.Creations, func(c kmsg.CreateACLsRequestCreation) kmsg.Request {
+			return &kmsg.CreateACLsRequest{Creations: []kmsg.CreateACLsRequestCreation{c}}
+		})
+	case *kmsg.DeleteACLsRequest:
+		r.Filters = onlyOdd(r.Filters, func(f kmsg.DeleteACLsRequestFilter) kmsg.Request {
+			return &kmsg.DeleteACLsRequest{Filters: []kmsg.DeleteACLsRequestFilter{f}}
+		})
+	case *kmsg.WriteTxnMarkersRequest:
+		r.Markers = onlyOdd(r.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) kmsg.Request {
+			return &kmsg.WriteTxnMarkersRequest{Markers: []kmsg.WriteTxnMarkersRequestMarker{m}}
+		})
+		if impossibleMarker(r) {
+			r.Markers = r.Markers[:1] // Kafka answers one of a producer
+		}
 	}
 	return req
+}
+
+// produceAdds is the version of Produce from which it adds partitions to transactions.
+const produceAdds = 12
+
+func illegalAcks(r *kmsg.ProduceRequest) bool { return r.Acks < -1 || r.Acks > 1 }
+
+// onlyOdd leaves in a request, when there are any, the rules, filters or markers over which Kafka does some or none of what else it asks.
+func onlyOdd[T any](all []T, alone func(T) kmsg.Request) []T {
+	odd := slices.DeleteFunc(slices.Clone(all), func(one T) bool {
+		req := alone(one)
+		numbers := aclNumbers(req)
+		wide := isAPI(req, kmsg.CreateACLs) && slices.ContainsFunc(numbers, aclNumber.isWide)
+		return !wide && !slices.ContainsFunc(numbers, aclNumber.isUnknown) && !impossibleMarker(req)
+	})
+	if len(odd) == 0 {
+		return all
+	}
+	return odd
 }
 
 // onlyOnce leaves out partitions that are named again: Kafka appends the last only, which later calls would find.
@@ -611,15 +655,20 @@ func (b *diffBuilder) records(topic string, partition int32) []byte {
 			return nil
 		}
 	}
-	raw := batch.AppendTo(nil)
-	sum := crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli))
+	raw := sealed(batch)
 	if b.oneIn(30) {
-		sum++
+		raw[17]++ // the checksum
 	}
-	endian.BigEndian.PutUint32(raw[17:], sum)
 	if b.oneIn(30) {
 		raw = raw[:len(raw)-1-b.rand.IntN(len(raw)-1)]
 	}
+	return raw
+}
+
+// sealed is a batch with its checksum.
+func sealed(batch kmsg.RecordBatch) []byte {
+	raw := batch.AppendTo(nil)
+	endian.BigEndian.PutUint32(raw[17:], crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
 	return raw
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,6 +26,10 @@ type answered struct {
 }
 
 var knownDifferences = []knownDifference{
+	{"a refusal says why in words where Kafka's says nothing", func(a answered, diff difference) bool {
+		of, ok := strings.CutSuffix(diff.path, "ErrorMessage")
+		return ok && (diff.kafka == "null" || diff.kafka == "") && diff.milldam == inWords && a.milldam[of+"ErrorCode"] != "NONE"
+	}},
 	{"an element that a request names twice", func(a answered, diff difference) bool {
 		return diff.kafka == "(absent)" && saysNothingNew(a.milldam, diff.path)
 	}},
@@ -38,13 +43,17 @@ var knownDifferences = []knownDifference{
 		return strings.Contains(diff.path, "[min.insync.replicas") && (strings.Contains(diff.path, "Source") || strings.Contains(diff.path, "Synonyms"))
 	}},
 	{"a marker that cannot be made, with producer id or epoch -1", func(a answered, diff difference) bool {
-		return impossibleMarker(a.req) && (diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.milldam == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)")
+		return impossibleMarker(a.req) && strings.HasSuffix(diff.path, ".ErrorCode") && diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam != "(absent)"
 	}},
 	{"a marker without partitions is left out of the answer", func(a answered, _ difference) bool {
-		return isAPI(a.req, kmsg.WriteTxnMarkers) && a.kafka["connection"] == noAnswer && (emptyMarker(a.req) || hollowMarker(a))
+		return isAPI(a.req, kmsg.WriteTxnMarkers) && a.kafka["connection"] == noAnswer && (emptyMarker(a.req) || hollowMarker(a) || repetitiveMarker(a.req))
 	}},
-	{"a resource of a type that does not exist, or one named twice", func(a answered, diff difference) bool {
-		return oddResource(a.req) && (diff.path == "connection" || diff.milldam == "INVALID_REQUEST" || diff.kafka == "INVALID_REQUEST" || diff.kafka == "(absent)" || diff.milldam == "(absent)")
+	{"beside a resource of a type that does not exist the others are described", func(a answered, diff difference) bool {
+		r, ok := a.req.(*kmsg.DescribeConfigsRequest)
+		return ok && a.kafka[element(diff.path)+".ErrorCode"] == "INVALID_REQUEST" && slices.ContainsFunc(r.Resources, func(res kmsg.DescribeConfigsRequestResource) bool { return !hasConfigs(res.ResourceType) })
+	}},
+	{"a request that names a resource twice is answered", func(a answered, _ difference) bool {
+		return a.kafka["connection"] == noAnswer && namesResourceTwice(a.req)
 	}},
 	{"with an operation of no known number all of a request is INVALID_REQUEST", func(a answered, diff difference) bool {
 		r, ok := a.req.(*kmsg.IncrementalAlterConfigsRequest)
@@ -52,8 +61,11 @@ var knownDifferences = []knownDifference{
 			return slices.ContainsFunc(res.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return c.Op < 0 || c.Op > 3 })
 		})
 	}},
-	{"a rule or filter with a number that no rule can have", func(a answered, diff difference) bool {
-		return oddACLs(a.req) && (strings.HasPrefix(diff.path, "connection") || diff.kafka == "UNKNOWN_SERVER_ERROR" || diff.kafka == "(absent)" || diff.milldam == "INVALID_REQUEST")
+	{"a rule or filter with UNKNOWN in it, and a rule with ANY or MATCH", func(a answered, diff difference) bool {
+		if a.kafka["connection"] == closedConn {
+			return slices.ContainsFunc(aclNumbers(a.req), aclNumber.isUnknown)
+		}
+		return isAPI(a.req, kmsg.CreateACLs) && slices.ContainsFunc(aclNumbers(a.req), aclNumber.isWide) && a.kafka[element(diff.path)+".ErrorCode"] == "UNKNOWN_SERVER_ERROR"
 	}},
 	{"may place partitions otherwise than Kafka's", func(a answered, diff difference) bool {
 		return isAPI(a.req, kmsg.ConsumerGroupHeartbeat, kmsg.ConsumerGroupDescribe) && strings.Contains(diff.path, "Assignment.") && strings.Contains(diff.path, "Partitions")
@@ -67,17 +79,25 @@ var knownDifferences = []knownDifference{
 	}},
 	{"illegal `acks` are INVALID_REQUIRED_ACKS for every partition", func(a answered, diff difference) bool {
 		r, ok := a.req.(*kmsg.ProduceRequest)
-		return ok && (r.Acks < -1 || r.Acks > 1) && strings.HasSuffix(diff.path, ".ErrorCode") && diff.milldam == "INVALID_REQUIRED_ACKS" && onlyRefused(a.milldam, diff.milldam) &&
+		return ok && illegalAcks(r) && strings.HasSuffix(diff.path, ".ErrorCode") && diff.milldam == "INVALID_REQUIRED_ACKS" && onlyRefused(a.milldam, diff.milldam) &&
 			diff.kafka != "NONE"
 	}},
-	{"a topic with an id of zeros is UNKNOWN_TOPIC_ID", func(a answered, diff difference) bool {
-		return zeroID(a.req) && (diff.path == "connection" || diff.kafka == "(absent)" || diff.path == "ErrorCode" && diff.kafka == "UNKNOWN_SERVER_ERROR")
+	{"topics with an id of zeros are UNKNOWN_TOPIC_ID", func(a answered, _ difference) bool {
+		return zeroIDs(a.req) > 1 && (a.kafka["ErrorCode"] == "UNKNOWN_SERVER_ERROR" || a.kafka["connection"] == noAnswer)
 	}},
-	{"a request of brokers that names a transaction twice", func(a answered, diff difference) bool {
-		return oddTransactions(a.req) && (diff.kafka == noAnswer || diff.kafka == "(absent)" || diff.milldam == "(absent)")
+	{"a request of brokers without a transaction is answered", func(a answered, _ difference) bool {
+		r, ok := a.req.(*kmsg.AddPartitionsToTxnRequest)
+		return ok && r.Version >= 4 && len(r.Transactions) == 0 && a.kafka["connection"] == noAnswer
 	}},
 	{"an isolation level that does not exist is INVALID_REQUEST", func(a answered, diff difference) bool {
-		return oddIsolation(a.req) && (diff.milldam == "INVALID_REQUEST" || diff.path == "ErrorCode" || diff.milldam == "(absent)" || diff.kafka == "(absent)")
+		switch r := a.req.(type) {
+		case *kmsg.FetchRequest:
+			odd := r.IsolationLevel < 0 || r.IsolationLevel > 1
+			return odd && (a.milldam["ErrorCode"] == "INVALID_REQUEST" || diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam == "INVALID_REQUEST")
+		case *kmsg.ListOffsetsRequest:
+			return (r.IsolationLevel < 0 || r.IsolationLevel > 1) && diff.kafka == "UNKNOWN_SERVER_ERROR" && diff.milldam == "INVALID_REQUEST"
+		}
+		return false
 	}},
 	{"sizes of the internal topics", func(a answered, diff difference) bool {
 		return isAPI(a.req, kmsg.DescribeLogDirs) && strings.HasSuffix(diff.path, ".Size") && strings.Contains(diff.path, "Topics[__")
@@ -149,6 +169,10 @@ var knownDifferences = []knownDifference{
 	}},
 }
 
+func hasUnknownOp(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool {
+	return c.Op < 0 || c.Op > 3
+}
+
 // onlyRefused tells an answer in which every code is the one, and nothing was done.
 func onlyRefused(answer map[string]string, code string) bool {
 	for path, value := range answer {
@@ -173,9 +197,16 @@ func saysNothingNew(answer map[string]string, element string) bool {
 	return true
 }
 
+// element is the path of the outermost array element on a path.
+func element(path string) string {
+	before, _, _ := strings.Cut(path, "]")
+	return before + "]"
+}
+
 // mayBeUnanswered tells the requests that Kafka may leave without an answer.
 func mayBeUnanswered(req kmsg.Request) bool {
-	return emptyMarker(req) || manyMarkers(req) || zeroID(req) || nullRecords(req) || oddTransactions(req) || isAPI(req, kmsg.AlterConfigs) && oddResource(req)
+	r, ok := req.(*kmsg.AddPartitionsToTxnRequest)
+	return emptyMarker(req) || manyMarkers(req) || repetitiveMarker(req) || zeroIDs(req) > 1 || nullRecords(req) || ok && r.Version >= 4 && len(r.Transactions) == 0 || namesResourceTwice(req)
 }
 
 func nullRecords(req kmsg.Request) bool {
@@ -219,10 +250,17 @@ func namesUserTwice(r *kmsg.AlterUserSCRAMCredentialsRequest) bool {
 	return false
 }
 
-// zeroID tells a Fetch request for a topic whose id is none.
-func zeroID(req kmsg.Request) bool {
-	r, ok := req.(*kmsg.FetchRequest)
-	return ok && r.Version >= 13 && slices.ContainsFunc(r.Topics, func(t kmsg.FetchRequestTopic) bool { return t.TopicID == [16]byte{} })
+// zeroIDs counts the partitions of topics whose id is none in a Fetch request.
+func zeroIDs(req kmsg.Request) int {
+	n := 0
+	if r, ok := req.(*kmsg.FetchRequest); ok && r.Version >= 13 {
+		for _, t := range r.Topics {
+			if t.TopicID == [16]byte{} {
+				n += len(t.Partitions)
+			}
+		}
+	}
+	return n
 }
 
 func impossibleMarker(req kmsg.Request) bool {
@@ -244,6 +282,24 @@ func manyMarkers(req kmsg.Request) bool {
 	return ok && len(r.Markers) > 1
 }
 
+// repetitiveMarker tells a request with a marker that names a partition twice.
+func repetitiveMarker(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.WriteTxnMarkersRequest)
+	return ok && slices.ContainsFunc(r.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) bool {
+		seen := map[string]bool{}
+		for _, t := range m.Topics {
+			for _, partition := range t.Partitions {
+				at := fmt.Sprint(t.Topic, " ", partition)
+				if seen[at] {
+					return true
+				}
+				seen[at] = true
+			}
+		}
+		return false
+	})
+}
+
 // hollowMarker tells an answer to more than one marker in which, in Milldam's words, one at least had no partition that exists.
 func hollowMarker(a answered) bool {
 	r, ok := a.req.(*kmsg.WriteTxnMarkersRequest)
@@ -256,57 +312,27 @@ func hollowMarker(a answered) bool {
 	return ok && len(r.Markers) > 1 && unknown > 0
 }
 
-// oddIsolation tells a request with an isolation level that does not exist, or not in its version.
-func oddIsolation(req kmsg.Request) bool {
-	switch r := req.(type) {
-	case *kmsg.FetchRequest:
-		return r.IsolationLevel < 0 || r.IsolationLevel > 1 || r.Version < 7 && r.IsolationLevel != 0
-	case *kmsg.ListOffsetsRequest:
-		return r.IsolationLevel < 0 || r.IsolationLevel > 1
-	}
-	return false
+// hasConfigs tells the types of resources that have configs.
+func hasConfigs(kind kmsg.ConfigResourceType) bool {
+	return slices.Contains([]kmsg.ConfigResourceType{2, 4, 8, 16, 32}, kind)
 }
 
-// oddTransactions tells a request of brokers that names a transaction twice, or none.
-func oddTransactions(req kmsg.Request) bool {
-	r, ok := req.(*kmsg.AddPartitionsToTxnRequest)
-	if !ok || r.Version < 4 {
+// namesResourceTwice tells an AlterConfigs request with a resource that is there twice; all types that do not exist are one to Kafka.
+func namesResourceTwice(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.AlterConfigsRequest)
+	if !ok {
 		return false
 	}
-	ids := map[string]bool{}
-	for _, txn := range r.Transactions {
-		ids[txn.TransactionalID] = true
-	}
-	return len(ids) == 0 || len(ids) < len(r.Transactions)
-}
-
-// oddResource tells a request with a resource of a type that does not exist, or one named twice.
-func oddResource(req kmsg.Request) bool {
-	type resource struct {
-		kind kmsg.ConfigResourceType
-		name string
-	}
-	var all []resource
-	switch r := req.(type) {
-	case *kmsg.DescribeConfigsRequest:
-		for _, res := range r.Resources {
-			all = append(all, resource{res.ResourceType, res.ResourceName})
+	seen := map[string]bool{}
+	for _, res := range r.Resources {
+		if !hasConfigs(res.ResourceType) {
+			res.ResourceType = kmsg.ConfigResourceTypeUnknown
 		}
-	case *kmsg.AlterConfigsRequest:
-		for _, res := range r.Resources {
-			all = append(all, resource{res.ResourceType, res.ResourceName})
-		}
-	case *kmsg.IncrementalAlterConfigsRequest:
-		for _, res := range r.Resources {
-			all = append(all, resource{res.ResourceType, res.ResourceName})
-		}
-	}
-	seen := map[resource]bool{}
-	for _, res := range all {
-		if seen[res] || !slices.Contains([]kmsg.ConfigResourceType{2, 4, 8, 16, 32}, res.kind) {
+		id := fmt.Sprint(res.ResourceType, " ", res.ResourceName)
+		if seen[id] {
 			return true
 		}
-		seen[res] = true
+		seen[id] = true
 	}
 	return false
 }
@@ -323,24 +349,32 @@ func removesMinISR(req kmsg.Request) bool {
 // unknownFeature are the features of Kafka that are not there, and the levels of its metadata.
 var unknownFeature = regexp.MustCompile(`Features\[[^]]*(kraft|eligible\.leader\.replicas|share|streams|metadata)\.version`)
 
-// oddACLs tells that a request has a number that no rule, or no filter, can have.
-func oddACLs(req kmsg.Request) bool {
-	odd := func(least, pattern0 int8, kind kmsg.ACLResourceType, pattern kmsg.ACLResourcePatternType, operation kmsg.ACLOperation, permission kmsg.ACLPermissionType) bool {
-		return int8(kind) < least || kind > 7 || int8(pattern) < pattern0 || pattern > 4 || int8(operation) < least || operation > 15 || int8(permission) < least || permission > 3
+// aclNumber is a number of a rule or filter: 0 is UNKNOWN in each of them, 1 is ANY, and 2 MATCH where it is of a pattern.
+type aclNumber struct {
+	n       int8
+	pattern bool
+}
+
+func (n aclNumber) isUnknown() bool { return n.n == 0 }
+func (n aclNumber) isWide() bool    { return n.n == 1 || n.n == 2 && n.pattern }
+
+func aclNumbers(req kmsg.Request) (all []aclNumber) {
+	add := func(kind kmsg.ACLResourceType, pattern kmsg.ACLResourcePatternType, operation kmsg.ACLOperation, permission kmsg.ACLPermissionType) {
+		all = append(all, aclNumber{n: int8(kind)}, aclNumber{int8(pattern), true}, aclNumber{n: int8(operation)}, aclNumber{n: int8(permission)})
 	}
 	switch r := req.(type) {
 	case *kmsg.CreateACLsRequest:
-		return slices.ContainsFunc(r.Creations, func(c kmsg.CreateACLsRequestCreation) bool {
-			return odd(2, 3, c.ResourceType, c.ResourcePatternType, c.Operation, c.PermissionType)
-		})
+		for _, c := range r.Creations {
+			add(c.ResourceType, c.ResourcePatternType, c.Operation, c.PermissionType)
+		}
 	case *kmsg.DescribeACLsRequest:
-		return odd(1, 1, r.ResourceType, r.ResourcePatternType, r.Operation, r.PermissionType)
+		add(r.ResourceType, r.ResourcePatternType, r.Operation, r.PermissionType)
 	case *kmsg.DeleteACLsRequest:
-		return slices.ContainsFunc(r.Filters, func(f kmsg.DeleteACLsRequestFilter) bool {
-			return odd(1, 1, f.ResourceType, f.ResourcePatternType, f.Operation, f.PermissionType)
-		})
+		for _, f := range r.Filters {
+			add(f.ResourceType, f.ResourcePatternType, f.Operation, f.PermissionType)
+		}
 	}
-	return false
+	return all
 }
 
 func isAPI(req kmsg.Request, keys ...kmsg.Key) bool {
@@ -354,16 +388,18 @@ func isAPI(req kmsg.Request, keys ...kmsg.Key) bool {
 
 const deletedRecordRow = "the record with the largest timestamp is one that is still there"
 
-// ofDeletedRecords tells a difference about the record with the largest timestamp where records were deleted.
-func (d *differential) ofDeletedRecords(req kmsg.Request, diff difference) bool {
-	r, ok := req.(*kmsg.ListOffsetsRequest)
-	if !ok || diff.milldam != "-1" {
+// ofDeletedRecords tells a difference about the record with the largest timestamp where Kafka names one that was deleted.
+func (d *differential) ofDeletedRecords(a answered, diff difference) bool {
+	r, ok := a.req.(*kmsg.ListOffsetsRequest)
+	if !ok {
 		return false
 	}
 	for _, t := range r.Topics {
 		for _, p := range t.Partitions {
-			if strings.HasPrefix(diff.path, fmt.Sprintf("Topics[%s].Partitions[%d].", t.Topic, p.Partition)) {
-				return p.Timestamp == -3 && d.kafka.starts[fmt.Sprintf("%s %d", t.Topic, p.Partition)] > 0
+			at := fmt.Sprintf("Topics[%s].Partitions[%d].", t.Topic, p.Partition)
+			if strings.HasPrefix(diff.path, at) {
+				named, err := strconv.ParseInt(a.kafka[at+"Offset"], 10, 64)
+				return p.Timestamp == -3 && err == nil && named >= 0 && named < d.kafka.starts[fmt.Sprintf("%s %d", t.Topic, p.Partition)]
 			}
 		}
 	}

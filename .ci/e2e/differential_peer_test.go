@@ -34,6 +34,7 @@ type diffPeer struct {
 	joined    map[string]int32  // group to generation
 	epochs    map[string]int32  // member of a consumer group to member epoch
 	starts    map[string]int64  // topic and partition to the first offset
+	session   int32             // of fetches, the newest
 }
 
 type diffProducer struct {
@@ -189,6 +190,10 @@ func (p *diffPeer) learn(c *diffCall, req kmsg.Request, resp kmsg.Response) {
 		}
 		if r.ErrorCode == 0 {
 			p.epochs[c.member] = r.MemberEpoch
+		}
+	case *kmsg.FetchResponse:
+		if r.SessionID != 0 {
+			p.session = r.SessionID
 		}
 	case *kmsg.DeleteRecordsResponse:
 		for _, t := range r.Topics {

@@ -38,7 +38,7 @@ func TestDifferential(t *testing.T) {
 	if testing.Short() {
 		*diffCount = min(*diffCount, shortCalls)
 	}
-	kafka := startKafka(t, append(slices.Clone(diffSettings), "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS")...)
+	kafka := startKafka(t, append(slices.Clone(diffSettings), "broker.session.timeout.ms=60000", "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS")...)
 	ours := startServer(t, diffSettings...).kafka
 	d := &differential{t: t, kafka: newDiffPeer("Apache Kafka", kafka), ours: newDiffPeer("Milldam", ours), asked: map[[2]int16]int{}, found: map[string]*finding{}, known: map[string]int{},
 		script: &diffScript{random: rand.New(rand.NewPCG(*diffSeed, 0)), stamp: time.Now().UnixMilli() - 3_600_000, sequence: map[string]int32{}}}
@@ -136,6 +136,8 @@ func (d *differential) playEpisode() {
 			d.rebalance(s.groups()[s.random.IntN(2)])
 		case 1:
 			d.wrongFrame()
+		case 2:
+			d.playFetchSession()
 		default:
 			d.call(d.randomCall())
 		}
@@ -369,7 +371,7 @@ var inBrackets = regexp.MustCompile(`\[[^]]*\]`)
 // unknown compares two answers and leaves out the differences that protocol.md lists.
 func (d *differential) unknown(a answered) []difference {
 	return slices.DeleteFunc(compare(a.kafka, a.milldam), func(diff difference) bool {
-		if d.ofDeletedRecords(a.req, diff) {
+		if d.ofDeletedRecords(a, diff) {
 			d.known[deletedRecordRow]++
 			return true
 		}
@@ -388,7 +390,7 @@ func (d *differential) unknown(a answered) []difference {
 
 // finding names a difference without what is different at each call.
 func (c *diffCall) finding(diff difference) string {
-	at := fmt.Sprintf("%s %s", kmsg.NameForKey(c.key), inBrackets.ReplaceAllString(diff.path, "[]"))
+	at := fmt.Sprintf("%s%s %s", kmsg.NameForKey(c.key), c.what, inBrackets.ReplaceAllString(diff.path, "[]"))
 	if strings.Contains(at, "RecordBatches") {
 		return at
 	}

@@ -14,14 +14,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// notCompared are response fields that say where and how fast a broker runs, or say in words what a code says already.
+// notCompared are response fields that say where and how fast a broker runs.
 var notCompared = map[string]bool{
-	"Version": true, "UnknownTags": true, "ThrottleMillis": true, "ErrorMessage": true, "Host": true, "Port": true, "ClusterID": true, "Rack": true,
+	"Version": true, "UnknownTags": true, "ThrottleMillis": true, "Host": true, "Port": true, "ClusterID": true, "Rack": true,
 	"LogDir": true, "TotalBytes": true, "UsableBytes": true, "LastTimestamp": true, "StartTimestamp": true, "ApiKeys": true, "FinalizedFeaturesEpoch": true,
 }
 
 // ofBroker stands for a time that the broker set.
 const ofBroker = "of the broker"
+
+// inWords stands for a text, which is each broker's own: what an error is says its code.
+const inWords = "in words"
 
 // identity are the fields that tell one element of an array from another, in the order they are looked for; arrays have no order.
 var identity = []string{"Topic", "TopicID", "Partition", "Group", "MemberID", "TransactionalID", "ResourceType", "ResourceName", "Name", "User", "ProducerID", "Key", "Feature", "ApiKey"}
@@ -123,6 +126,9 @@ func (e diffElement) joins(out map[string]string, path string) bool {
 }
 
 func (p *diffPeer) identify(v reflect.Value) string {
+	if f := v.FieldByName("Entity"); f.IsValid() {
+		return p.entity(f)
+	}
 	var parts []string
 	for _, name := range identity {
 		f := v.FieldByName(name)
@@ -142,11 +148,25 @@ func (p *diffPeer) identify(v reflect.Value) string {
 	return strings.Join(parts, " ")
 }
 
+// entity names whom a quota is for, by the last name of each type.
+func (p *diffPeer) entity(parts reflect.Value) string {
+	names := map[string]string{}
+	for i := range parts.Len() {
+		out := map[string]string{}
+		p.flattenValue(out, "", "", parts.Index(i))
+		names[out["Type"]] = out["Name"]
+	}
+	return fmt.Sprint(names) // in the order of the types
+}
+
 func (p *diffPeer) leaf(field string, v reflect.Value) string {
 	switch value := v.Interface().(type) {
 	case [16]byte:
 		return p.topicSymbol(value)
 	case string:
+		if (field == "ErrorMessage" || field == "Documentation") && value != "" {
+			return inWords
+		}
 		if s := p.symbols[value]; s != "" {
 			return s
 		}
