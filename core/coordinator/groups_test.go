@@ -122,11 +122,16 @@ func newBench(t *testing.T, log *memLog, o Options) *bench {
 // restarted is a second coordinator on what the log of the first has.
 func (b *bench) restarted() *bench {
 	b.t.Helper()
+	return b.restartedWith(Options{})
+}
+
+func (b *bench) restartedWith(o Options) *bench {
+	b.t.Helper()
 	again := newMemLog()
 	b.log.mu.Lock()
 	again.mu.batches, again.mu.end = slices.Clone(b.log.mu.batches), b.log.mu.end
 	b.log.mu.Unlock()
-	return newBench(b.t, again, Options{})
+	return newBench(b.t, again, o)
 }
 
 // pass lets time pass in the bubble, and what it brings about come to rest.
@@ -657,6 +662,41 @@ func TestGroupTakesAsManyMembersAsItMayHave(t *testing.T) {
 		a := b.join(again)
 		pass(time.Second)
 		b.joined(again, a) // in the place of its former self
+	})
+}
+
+func TestIDsThatWereGivenOutTakeNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, newMemLog(), Options{MaxGroupSize: 1})
+		var given answer[kmsg.JoinGroupResponse]
+		gone := &subscriber{protocols: []string{"range"}}
+		b.Join(Client{"client", "/127.0.0.1"}, gone.joinRequest(9), given.take) // and never comes again
+		if code := wire.Code(given.get().ErrorCode); code != wire.MemberIDRequired {
+			t.Fatal(code)
+		}
+		a := b.join(&subscriber{})
+		pass(session + time.Second) // until nobody waits for the other
+		if r := a.get(); r == nil || r.ErrorCode != 0 {
+			t.Errorf("the first member: %+v", r)
+		}
+	})
+}
+
+func TestGroupThatIsLargerThanItMayBeByNowLosesItsLastMembers(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		first, last := &subscriber{}, &subscriber{}
+		b.stable(first, last)
+		b = b.restartedWith(Options{MaxGroupSize: 1})
+		first.metadata = "changed"
+		a := b.join(first)
+		if code := wire.Code(b.join(last).get().ErrorCode); code != wire.GroupMaxSizeReached {
+			t.Errorf("the last to join again: %d", code)
+		}
+		pass(session + time.Second) // until the last one is out
+		b.joined(first, a)
+		if n := len(b.described().Members); n != 1 {
+			t.Errorf("%d members, want 1", n)
+		}
 	})
 }
 

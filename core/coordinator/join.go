@@ -66,7 +66,7 @@ func (g *Groups) join(gr *group, c Client, req *kmsg.JoinGroupRequest, session t
 	switch {
 	case !gr.supports(known, req.ProtocolType, req.Protocols):
 		return wire.InconsistentGroupProtocol
-	case gr.members[known] == nil && gr.pending[known] == nil && len(gr.members)+len(gr.pending) >= g.opts.MaxGroupSize:
+	case !g.takes(gr, gr.members[known]):
 		return wire.GroupMaxSizeReached
 	}
 	rebalance := time.Duration(req.RebalanceTimeoutMillis) * time.Millisecond
@@ -96,6 +96,24 @@ func (g *Groups) join(gr *group, c Client, req *kmsg.JoinGroupRequest, session t
 	}
 	g.rejoin(gr, old, m)
 	return wire.None
+}
+
+// takes tells whether a group has room for who joins; m is nil for a new member. While members join again those count that have, so that a group which is larger
+// than it may be by now loses its last ones.
+func (g *Groups) takes(gr *group, m *member) bool {
+	switch gr.state {
+	case empty:
+		return true
+	case preparing:
+		joined := 0
+		for _, other := range gr.members {
+			if other.join != nil {
+				joined++
+			}
+		}
+		return m != nil && m.join != nil || joined < g.opts.MaxGroupSize
+	}
+	return m != nil || len(gr.members) < g.opts.MaxGroupSize
 }
 
 // joinNew takes in a member without an id.
