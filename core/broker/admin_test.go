@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/milldam/milldam/core/vfs"
@@ -362,18 +360,6 @@ func TestDeleteTopicsOfOnesNamedTwice(t *testing.T) {
 		}
 		_, err = admin.DeleteTopics(within(t), name)
 		must(t, err)
-	}
-}
-
-func TestOnlyTheOffsetsTopicIsKept(t *testing.T) {
-	r := start(t, vfs.NewMem())
-	admin := kadm.NewClient(r.client(t))
-	made, err := admin.CreateTopics(within(t), 1, 1, nil, "__consumer_offsets", "__consumer_offsets_")
-	must(t, cmp.Or(err, made.Error()))
-	gone, err := admin.DeleteTopics(within(t), "__consumer_offsets", "__consumer_offsets_")
-	must(t, err)
-	if !errors.Is(gone["__consumer_offsets"].Err, kerr.InvalidTopicException) || gone["__consumer_offsets_"].Err != nil {
-		t.Errorf("%v", gone)
 	}
 }
 

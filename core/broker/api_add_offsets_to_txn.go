@@ -14,7 +14,7 @@ const addOffsetsFenced = 2
 // offsets topic that a group belongs to part of the transaction.
 func (s *Server) addOffsetsToTxn(cl *call, req *kmsg.AddOffsetsToTxnRequest) {
 	resp := kmsg.NewPtrAddOffsetsToTxnResponse()
-	if _, err := s.ensureOffsetsTopic(s.ctx); err != nil {
+	if _, err := EnsureOffsetsTopic(s.ctx, s.opts.Controller); err != nil {
 		resp.ErrorCode = int16(wire.CoordinatorNotAvailable)
 		cl.reply(resp)
 		return

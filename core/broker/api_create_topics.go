@@ -58,7 +58,7 @@ func (s *Server) createTopic(ctx context.Context, in *kmsg.CreateTopicsRequestTo
 	if s.opts.Controller.Image().Topic(in.Topic) != nil { // told before what else is wrong, as in Kafka
 		return nil, wrapped{meta.ErrTopicExists, "Topic '" + in.Topic + "' already exists."}
 	}
-	t := meta.NewTopic{Name: in.Topic, Partitions: in.NumPartitions, Replicas: in.ReplicationFactor, Config: map[string]string{}, Internal: in.Topic == offsetsTopic}
+	t := meta.NewTopic{Name: in.Topic, Partitions: in.NumPartitions, Replicas: in.ReplicationFactor, Config: map[string]string{}, Internal: in.Topic == offsetsTopic || in.Topic == txnTopic}
 	if len(in.ReplicaAssignment) > 0 {
 		if in.NumPartitions != -1 || in.ReplicationFactor != -1 {
 			return nil, wrapped{meta.ErrInvalidRequest, "with an assignment, partitions and replication factor are -1"}

@@ -117,15 +117,17 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 	if s.opts.Controller.BrokerValue(image, "delete.topic.enable") == "false" {
 		return t, wrapped{errDeletionDisabled, "Topic deletion is disabled."}
 	}
-	if t.Name == offsetsTopic {
-		return t, wrapped{meta.ErrInvalidTopic, t.Name + " holds the offsets of all groups and stays"}
-	}
 	if err := changes.take(len(t.Partitions)); err != nil {
 		return t, err
 	}
 	if err := s.opts.Controller.DeleteTopic(ctx, t.ID); err != nil {
 		return t, err
 	}
-	s.opts.Groups.TopicsDeleted([]string{t.Name})
-	return t, s.opts.Replicas.RemoveTopic(ctx, t.ID)
+	err := s.opts.Replicas.RemoveTopic(ctx, t.ID)
+	if t.Name == offsetsTopic {
+		s.opts.Groups.Forget()
+	} else {
+		s.opts.Groups.TopicsDeleted([]string{t.Name})
+	}
+	return t, err
 }

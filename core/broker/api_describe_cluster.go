@@ -36,10 +36,8 @@ func (s *Server) describeCluster(cl *call, req *kmsg.DescribeClusterRequest) {
 	}
 	for _, b := range image.Brokers() {
 		out := kmsg.NewDescribeClusterResponseBroker()
-		out.NodeID, out.Host, out.Port = b.ID, b.Host, b.Port
-		if b.Host == "" {
-			out.Host, out.Port = cl.address()
-		}
+		out.NodeID = b.ID
+		out.Host, out.Port = cl.addressOf(b)
 		if b.Rack != "" {
 			out.Rack = &b.Rack
 		}

@@ -65,23 +65,27 @@ func (s *Server) metadata(cl *call, req *kmsg.MetadataRequest) {
 		resp.Topics = append(resp.Topics, out)
 	}
 	image = s.opts.Controller.Image()
-	for _, b := range image.Brokers() {
-		out := kmsg.NewMetadataResponseBroker()
-		out.NodeID, out.Host, out.Port = b.ID, b.Host, b.Port
-		if b.Host == "" {
-			out.Host, out.Port = cl.address()
-		}
-		if b.Rack != "" {
-			out.Rack = &b.Rack
-		}
-		resp.Brokers = append(resp.Brokers, out)
-	}
+	resp.Brokers = cl.metadataBrokers(image)
 	id := image.ClusterID()
 	resp.ClusterID, resp.ControllerID = &id, image.Controller()
 	if req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
 	}
 	cl.reply(resp)
+}
+
+// metadataBrokers are the brokers as the client can reach them.
+func (cl *call) metadataBrokers(i *meta.Image) (list []kmsg.MetadataResponseBroker) {
+	for _, b := range i.Brokers() {
+		out := kmsg.NewMetadataResponseBroker()
+		out.NodeID = b.ID
+		out.Host, out.Port = cl.addressOf(b)
+		if b.Rack != "" {
+			out.Rack = &b.Rack
+		}
+		list = append(list, out)
+	}
+	return list
 }
 
 // metadataByID is the version from which topics may be asked for by id.
@@ -124,8 +128,11 @@ func (s *Server) findOrCreate(asked kmsg.MetadataRequestTopic, create bool) (*me
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, changeTimeout)
 	defer cancel()
-	if name == offsetsTopic {
-		return s.ensureOffsetsTopic(ctx)
+	switch name {
+	case offsetsTopic:
+		return EnsureOffsetsTopic(ctx, s.opts.Controller)
+	case txnTopic:
+		return EnsureTxnTopic(ctx, s.opts.Controller)
 	}
 	t, err := s.opts.Controller.CreateTopic(ctx, meta.NewTopic{Name: name, Partitions: -1, Replicas: -1}, false)
 	if err != nil {

@@ -58,13 +58,13 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 		return
 	}
 	resp := kmsg.NewPtrProduceResponse()
-	var refused []*kmsg.ProduceResponseTopicPartition // whose sync decides
-	acks := req.Acks                                  // the request itself is gone when the answer is known
+	var appended []*kmsg.ProduceResponseTopicPartition // whose sync decides
+	acks := req.Acks                                   // the request itself is gone when the answer is known
 	var pending *storage.Pending
 	pending = storage.NewPending(func(err error) {
 		if err != nil {
 			code := s.code(err)
-			for _, p := range refused {
+			for _, p := range appended {
 				p.ErrorCode, p.BaseOffset = int16(code), -1
 			}
 		}
@@ -82,7 +82,7 @@ func (s *Server) produce(cl *call, req *kmsg.ProduceRequest) {
 			p := &out.Partitions[j]
 			p.Default()
 			if s.producePartition(cl, t, &t.Partitions[j], p, guards[&t.Partitions[j]], pending) {
-				refused = append(refused, p)
+				appended = append(appended, p)
 				bytes += len(t.Partitions[j].Records)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/milldam/milldam/core/coordinator"
+	"github.com/milldam/milldam/core/meta"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -202,6 +203,14 @@ func (cl *call) address() (host string, port int32) {
 		return h, 0
 	}
 	return h, int32(n)
+}
+
+// addressOf is how the client can reach a broker: one that has no address of its own is this one.
+func (cl *call) addressOf(b meta.Broker) (host string, port int32) {
+	if b.Host == "" {
+		return cl.address()
+	}
+	return b.Host, b.Port
 }
 
 // within is the context of a change that its request gives a time.

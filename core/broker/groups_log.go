@@ -22,11 +22,6 @@ var unknownID = wrapped{replica.ErrUnknownTopicID, "unknown topic id"}
 // HasOffsetsTopic tells whether there are groups to load.
 func HasOffsetsTopic(i *meta.Image) bool { return i.Topic(offsetsTopic) != nil }
 
-// ensureOffsetsTopic returns the offsets topic, and makes it the first time.
-func (s *Server) ensureOffsetsTopic(ctx context.Context) (*meta.Topic, error) {
-	return EnsureOffsetsTopic(ctx, s.opts.Controller)
-}
-
 // EnsureOffsetsTopic returns the topic that keeps groups and offsets, and makes it when it is missing.
 func EnsureOffsetsTopic(ctx context.Context, c *meta.Controller) (*meta.Topic, error) {
 	return ensureInternalTopic(ctx, c, offsetsTopic, "offsets.topic", map[string]string{"compression.type": "producer"})

@@ -121,6 +121,77 @@ func TestOffsetsStayWhenTheirTopicIsConfiguredAnew(t *testing.T) {
 	}
 }
 
+// TestGroupsBeginAnewWhenTheirTopicIsDeleted is about an operator's mistake, which Kafka lets him make: groups and offsets are lost, and all is made anew.
+func TestGroupsBeginAnewWhenTheirTopicIsDeleted(t *testing.T) {
+	fs := vfs.NewMem()
+	r := start(t, fs)
+	cl := r.client(t)
+	admin := kadm.NewClient(cl)
+	_, err := admin.CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	commit := func(group string) {
+		var offsets kadm.Offsets
+		offsets.AddOffset("t", 0, 42, -1)
+		must(t, admin.CommitAllOffsets(within(t), group, offsets))
+	}
+	at := func(group string) int64 {
+		got, err := admin.FetchOffsets(within(t), group)
+		must(t, err)
+		o, there := got.Lookup("t", 0)
+		if !there {
+			return -1
+		}
+		return o.At
+	}
+	commit("before")
+	joinConsumer(t, cl, "modern", "m", "t")
+	deleted, err := admin.DeleteTopics(within(t), "__consumer_offsets")
+	must(t, err)
+	must(t, deleted["__consumer_offsets"].Err)
+	if listed, err := admin.ListGroups(within(t)); err != nil || len(listed) != 0 {
+		t.Errorf("groups are left: %v, %v", listed, err)
+	}
+	if o := at("before"); o != -1 {
+		t.Errorf("the offset that was committed is %d", o)
+	}
+	beat := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	beat.Group, beat.MemberID, beat.MemberEpoch = "modern", "m", 1
+	if lost, err := beat.RequestWith(within(t), cl); err != nil || lost.ErrorCode != kerr.GroupIDNotFound.Code {
+		t.Errorf("a member of before: %+v, %v", lost, err)
+	}
+	commit("after")
+	joinConsumer(t, cl, "modern", "m", "t")
+	cl.Close()
+	r.close()
+	r = start(t, fs)
+	cl = r.client(t)
+	admin = kadm.NewClient(cl)
+	if before, after := at("before"), at("after"); before != -1 || after != 42 {
+		t.Errorf("after a restart: %d and %d, want -1 and 42", before, after)
+	}
+}
+
+// TestInternalTopicsAreThoseOfTheCoordinators: no other name that begins like theirs, and however they are made.
+func TestInternalTopicsAreThoseOfTheCoordinators(t *testing.T) {
+	r := startConfigured(t, vfs.NewMem(), map[string]string{"offsets.topic.num.partitions": "4", "transaction.state.log.num.partitions": "5"})
+	cl := r.client(t) // which makes the topics it asks for
+	admin := kadm.NewClient(cl)
+	for topic, partitions := range map[string]int{"__consumer_offsets": 4, "__transaction_state": 5, "__consumer_offsets_old": 1} {
+		req := kmsg.NewPtrMetadataRequest()
+		asked := kmsg.NewMetadataRequestTopic()
+		asked.Topic, req.AllowAutoTopicCreation = kmsg.StringPtr(topic), true
+		req.Topics = append(req.Topics, asked)
+		resp, err := req.RequestWith(within(t), cl)
+		must(t, err)
+		if got := resp.Topics[0]; got.ErrorCode != 0 || len(got.Partitions) != partitions || got.IsInternal != (partitions > 1) {
+			t.Errorf("%s: error %d, %d partitions, internal %v", topic, got.ErrorCode, len(got.Partitions), got.IsInternal)
+		}
+	}
+	deleted, err := admin.DeleteTopics(within(t), "__consumer_offsets_old")
+	must(t, err)
+	must(t, deleted["__consumer_offsets_old"].Err)
+}
+
 func TestTxnOffsetCommitOfAnUnknownTopic(t *testing.T) {
 	r := start(t, vfs.NewMem())
 	cl := r.client(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"sync"
 	"time"
@@ -245,6 +246,9 @@ func (g *Groups) append(s *shard, txn Txn, v *storage.Verification, list []entry
 	later := func(err error) {
 		g.later(func() {
 			defer g.writes.Done()
+			if s.gone {
+				err = storage.ErrRemoved
+			}
 			for i, e := range list {
 				if err == nil && e.isOffset {
 					s.applyOffset(e, base+record.Offset(i), txn.ID)
@@ -257,11 +261,14 @@ func (g *Groups) append(s *shard, txn Txn, v *storage.Verification, list []entry
 			g.mu.counts.written(list, code)
 			then(code)
 			for i, e := range list {
-				if i == 0 || e.group != list[i-1].group {
+				if !s.gone && (i == 0 || e.group != list[i-1].group) {
 					g.settle(s, e.group)
 				}
 			}
 			last.run(code)
+			if errors.Is(err, storage.ErrRemoved) {
+				g.forget(s)
+			}
 		})
 	}
 	batch, err := batchOf(list, txn)
@@ -303,6 +310,8 @@ func (g *Groups) codeOf(err error) wire.Code {
 	switch {
 	case err == nil:
 		return wire.None
+	case errors.Is(err, storage.ErrRemoved):
+		return wire.NotCoordinator // of what was; the next request begins anew
 	case errors.Is(err, storage.ErrProducerFenced):
 		return wire.InvalidProducerEpoch
 	case errors.Is(err, storage.ErrTxnState):
@@ -318,6 +327,34 @@ func (g *Groups) settle(s *shard, name string) {
 	case g.mu.consumers[name] != nil || d != nil && d.consumer != nil:
 	case gr == nil && d != nil: // a commit that was on its way when the group was removed
 		g.mu.groups[name] = g.restored(name, s, d)
+	}
+}
+
+// Forget drops every group and offset: the topic that kept them was deleted. Who waits is told to look for the coordinator, and the next request makes the topic anew.
+func (g *Groups) Forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.mu.shards {
+		g.forget(s)
+	}
+}
+
+// forget drops a shard whose log is gone, and its groups.
+func (g *Groups) forget(s *shard) {
+	if s.gone {
+		return
+	}
+	s.gone, s.broken = true, true
+	maps.DeleteFunc(g.mu.shards, func(_ int32, other *shard) bool { return other == s })
+	for _, gr := range g.mu.groups {
+		if gr.shard == s {
+			g.retire(gr, wire.NotCoordinator)
+		}
+	}
+	for _, c := range g.mu.consumers {
+		if c.shard == s {
+			g.endConsumer(c)
+		}
 	}
 }
 

@@ -115,3 +115,22 @@ func TestExpiredGroupIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// TestForgottenGroupsAnswerEveryMember deletes the topic of the groups while a member waits for others and a commit is on its way.
+func TestForgottenGroupsAnswerEveryMember(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		first, second := &subscriber{}, &subscriber{}
+		b.stable(first)
+		parked := b.join(second)
+		var committed answer[kmsg.OffsetCommitResponse]
+		b.CommitOffsets(commitRequest(&subscriber{generation: -1}, 7), committed.take)
+		b.Forget()
+		pass(time.Hour) // and no timer of what was does anything
+		if r := parked.get(); r == nil || wire.Code(r.ErrorCode) != wire.NotCoordinator || parked.count() != 1 {
+			t.Errorf("who waited: %+v, %d times", r, parked.count())
+		}
+		if committed.count() != 1 {
+			t.Errorf("the commit was answered %d times", committed.count())
+		}
+	})
+}

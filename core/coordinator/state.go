@@ -44,6 +44,7 @@ type groupOffset struct {
 type shard struct {
 	log    OffsetsLog
 	broken bool  // a write was lost after it was applied: only a restart helps
+	gone   bool  // its log was removed, and another shard may be in its place
 	tail   *tail // of the last write under way
 	groups map[string]*durable
 	open   map[record.ProducerID]map[groupOffset]bool // what each transaction under way has in pending
