@@ -328,9 +328,9 @@ func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: usage(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
 		if a.output != "table" {
-			return a.encode(map[string]string{"apiVersion": "v1", "version": version})
+			return a.encode(map[string]string{"apiVersion": "v1", "version": versionName()})
 		}
-		fmt.Fprintln(a.out, version)
+		fmt.Fprintln(a.out, versionName())
 		return nil
 	}}
 }

@@ -70,7 +70,7 @@ func (a *app) dev(cmd *cobra.Command, f devFlags) (err error) {
 	}
 	tuneCollector()
 	line := newStatusLine(a.err)
-	o := node.Options{FS: vfs.OS(), Dir: a.dir, Kafka: f.listen, HTTP: f.http, Version: version}
+	o := node.Options{FS: vfs.OS(), Dir: a.dir, Kafka: f.listen, HTTP: f.http, Version: versionName()}
 	o.Logger, o.LogLevel = logger(line)
 	if f.memory {
 		o.FS, o.ReserveBytes = vfs.NewMem(), -1

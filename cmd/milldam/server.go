@@ -36,7 +36,7 @@ func (a *app) serverCommand() *cobra.Command {
 			}
 		}
 		o.Logger, o.LogLevel = logger(a.err)
-		o.Version = version
+		o.Version = versionName()
 		n, err := node.Start(cmd.Context(), o)
 		if err != nil {
 			return err

@@ -53,7 +53,7 @@ func ready(w http.ResponseWriter, reasons []string) {
 	if len(reasons) > 0 {
 		status = http.StatusServiceUnavailable
 	}
-	writeJSON(w, status, map[string]any{"apiVersion": "v1", "ready": len(reasons) == 0, "reasons": reasons})
+	writeJSON(w, status, map[string]any{"apiVersion": "v1", "ready": len(reasons) == 0, "reasons": append([]string{}, reasons...)}) // a list also where it is empty
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -236,7 +236,7 @@ func TestHealthAndEndpoints(t *testing.T) {
 	if e.Kafka != n.Endpoints().Kafka || e.HTTP == "" || e.PID != os.Getpid() {
 		t.Errorf("endpoints %s", data)
 	}
-	for path, want := range map[string]string{"/healthz": "ok", "/readyz": `"ready":true`, "/metrics": "milldam_broker_produced_bytes_total 0", "/api/v1/pipelines": `"pipelines":[]`} {
+	for path, want := range map[string]string{"/healthz": "ok", "/readyz": `"ready":true,"reasons":[]`, "/metrics": "milldam_broker_produced_bytes_total 0", "/api/v1/pipelines": `"pipelines":[]`} {
 		resp, err := http.Get(e.HTTP + path)
 		must(t, err)
 		body, err := io.ReadAll(resp.Body)
