@@ -124,9 +124,12 @@ func (s *Server) deleteTopic(ctx context.Context, name *string, id record.TopicI
 		return t, err
 	}
 	err := s.opts.Replicas.RemoveTopic(ctx, t.ID)
-	if t.Name == offsetsTopic {
+	switch t.Name {
+	case offsetsTopic:
 		s.opts.Groups.Forget()
-	} else {
+	case txnTopic:
+		s.opts.Transactions.Forget()
+	default:
 		s.opts.Groups.TopicsDeleted([]string{t.Name})
 	}
 	return t, err

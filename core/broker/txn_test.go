@@ -274,9 +274,16 @@ func TestTransactionsGoOnWhenTheirTopicIsDeleted(t *testing.T) {
 	must(t, first.BeginTransaction())
 	must(t, first.ProduceSync(within(t), kgo.StringRecord("first")).FirstErr())
 	must(t, first.EndTransaction(within(t), kgo.TryCommit))
+	idle := kmsg.NewPtrInitProducerIDRequest()
+	idle.TransactionalID, idle.TransactionTimeoutMillis = kmsg.StringPtr("idle"), 10_000
+	_, err := idle.RequestWith(within(t), r.client(t))
+	must(t, err)
 	deleted, err := kadm.NewClient(r.client(t)).DeleteTopics(within(t), "__transaction_state")
 	must(t, err)
 	must(t, deleted["__transaction_state"].Err)
+	if listed, err := kadm.NewClient(r.client(t)).ListTransactions(within(t), nil, nil); err != nil || len(listed) != 0 {
+		t.Errorf("transactions are left: %v, %v", listed, err)
+	}
 	second := r.client(t, opts...)
 	must(t, second.BeginTransaction())
 	must(t, second.ProduceSync(within(t), kgo.StringRecord("second")).FirstErr())

@@ -269,7 +269,16 @@ func (t *Transactions) appendLocked(s *txnShard, list []txnEntry, level int16, t
 	}
 }
 
-// dropLocked forgets a shard whose log somebody has removed with its topic. The next request makes both anew.
+// Forget drops every transactional id: the topic that kept them was deleted. The next request makes it anew.
+func (t *Transactions) Forget() {
+	t.locked(func() {
+		for _, s := range t.mu.shards {
+			t.dropLocked(s)
+		}
+	})
+}
+
+// dropLocked forgets a shard whose log was removed with its topic.
 func (t *Transactions) dropLocked(s *txnShard) {
 	maps.DeleteFunc(t.mu.shards, func(_ int32, other *txnShard) bool { return other == s })
 	maps.DeleteFunc(t.mu.ids, func(_ string, x *transaction) bool {
