@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -462,6 +463,31 @@ func TestProduceAnswersKafkasCodes(t *testing.T) {
 	}
 	if p := produceRaw(t, r, "nobody made it", idempotent(t, 0)); p.ErrorCode != int16(wire.UnknownTopicOrPartition) {
 		t.Errorf("an unknown topic: %+v", p)
+	}
+}
+
+// TestWithoutAcknowledgementARefusalHangsUp: also where what was not refused is answered by who committed it.
+func TestWithoutAcknowledgementARefusalHangsUp(t *testing.T) {
+	r := start(t, vfs.NewMem())
+	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
+	must(t, err)
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = 0, 5000
+	req.SetVersion(9)
+	for _, topic := range []string{"t", "nobody made it"} {
+		rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+		rt.Topic, rp.Records = topic, idempotent(t, 0)
+		rt.Partitions = append(rt.Partitions, rp)
+		req.Topics = append(req.Topics, rt)
+	}
+	conn, err := net.Dial("tcp", r.addr)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 77))
+	must(t, err)
+	if n, err := conn.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read %d bytes: %v, want that the connection is closed", n, err)
 	}
 }
 

@@ -125,7 +125,7 @@ func (cl *call) answer(frame []byte, stream func(io.Writer) (int64, error), fini
 	switch {
 	case dead:
 		cl.finish(net.ErrClosed)
-	case starts && cl.here && c.raw != nil:
+	case starts && cl.here && stream == nil && c.raw != nil:
 		c.writeHere()
 	case starts:
 		go c.writeLoop(nil)
