@@ -110,7 +110,9 @@ func (p *diffPeer) sessionTopic(name string) [16]byte {
 	if id, ok := p.topicIDs[name]; ok {
 		return id
 	}
-	return [16]byte{0xff, name[1], name[len(name)-1]}
+	none := [16]byte{0xff, name[len(name)-1]}
+	p.topics[none] = "no " + name
+	return none
 }
 
 func onePerPartition(parts []sessionPart) []sessionPart {
@@ -135,18 +137,18 @@ func (s *fetchSession) produce() {
 		req := kmsg.NewPtrProduceRequest()
 		req.Acks, req.TimeoutMillis = -1, 10000
 		t, in := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-		t.Topic, in.Partition, in.Records = at.topic, at.partition%3, plainBatch(s.script.stamp)
+		t.Topic, in.Partition, in.Records = at.topic, at.partition%3, sealed(oneRecord(s.script.stamp))
 		t.Partitions = append(t.Partitions, in)
 		req.Topics = append(req.Topics, t)
 		return req
 	})
 }
 
-// plainBatch is a batch of one record that no producer sequenced.
-func plainBatch(stamp int64) []byte {
-	r := kmsg.Record{Value: []byte("of a session")}
+// oneRecord is a batch of one record that no producer sequenced.
+func oneRecord(stamp int64) kmsg.RecordBatch {
+	r := kmsg.Record{Value: []byte("one record")}
 	r.Length = int32(len(r.AppendTo(nil)) - 1)
 	batch := kmsg.RecordBatch{Magic: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, FirstTimestamp: stamp, MaxTimestamp: stamp, NumRecords: 1, Records: r.AppendTo(nil)}
 	batch.Length = int32(49 + len(batch.Records))
-	return sealed(batch)
+	return batch
 }

@@ -138,6 +138,8 @@ func (d *differential) playEpisode() {
 			d.wrongFrame()
 		case 2:
 			d.playFetchSession()
+		case 3:
+			d.playTransaction()
 		default:
 			d.call(d.randomCall())
 		}
