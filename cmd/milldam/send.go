@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,43 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// recordJSON is a record as one line of JSON. Keys and values that are JSON stay so, others are text.
-func recordJSON(r *kgo.Record) []byte {
-	raw := func(b []byte) any {
-		switch {
-		case b == nil:
-			return nil
-		case json.Valid(b):
-			return json.RawMessage(b)
-		}
-		return string(b)
-	}
-	headers := map[string]string{}
-	for _, h := range r.Headers {
-		headers[h.Key] = string(h.Value)
-	}
-	line, err := json.Marshal(struct {
-		Topic     string            `json:"topic"`
-		Partition int32             `json:"partition"`
-		Offset    int64             `json:"offset"`
-		Timestamp string            `json:"timestamp"`
-		Key       any               `json:"key"`
-		Value     any               `json:"value"`
-		Headers   map[string]string `json:"headers,omitempty"`
-	}{r.Topic, r.Partition, r.Offset, r.Timestamp.UTC().Format(time.RFC3339Nano), textOf(r.Key), raw(r.Value), headers})
-	if err != nil { // everything in it marshals
-		panic(err)
-	}
-	return append(line, '\n')
-}
-
-func textOf(b []byte) any {
-	if b == nil {
-		return nil
-	}
-	return string(b)
-}
 
 // sendFlags are what send takes.
 type sendFlags struct {

@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -218,7 +217,7 @@ func startOffsets(ctx context.Context, admin *kadm.Client, topic string, f tailF
 	}
 	out := map[int32]kgo.Offset{}
 	for p, o := range at {
-		if len(f.partitions) == 0 || containsInt32(f.partitions, p) {
+		if len(f.partitions) == 0 || slices.Contains(f.partitions, p) {
 			out[p] = kgo.NewOffset().At(o)
 		}
 	}
@@ -228,74 +227,6 @@ func startOffsets(ctx context.Context, admin *kadm.Client, topic string, f tailF
 		}
 	}
 	return out, nil
-}
-
-func containsInt32(list []int32, v int32) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
-}
-
-// position finds where `to` is in each partition: start, end, -N before the end, an offset, or @ a time.
-func position(ctx context.Context, admin *kadm.Client, topic, to string, first, last kadm.ListedOffsets) (map[int32]int64, error) {
-	out := map[int32]int64{}
-	var byTime kadm.ListedOffsets
-	if when, ok := strings.CutPrefix(to, "@"); ok {
-		at, err := parseWhen(when, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		if byTime, err = admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic); err != nil {
-			return nil, err
-		}
-	}
-	number, isNumber := int64(0), false
-	if to != "start" && to != "end" && byTime == nil {
-		n, err := strconv.ParseInt(to, 10, 64)
-		if err != nil {
-			return nil, codedf(exitUsage, "%q is no place in a topic: start, end, -10, 4711, @-1h or @2026-11-24T10:00:00Z", to)
-		}
-		number, isNumber = n, true
-	}
-	for p, s := range first[topic] {
-		e := last[topic][p].Offset
-		switch {
-		case byTime != nil:
-			out[p] = byTime[topic][p].Offset
-		case to == "start":
-			out[p] = s.Offset
-		case to == "end":
-			out[p] = e
-		case isNumber && number < 0:
-			out[p] = e + number
-		default:
-			out[p] = number
-		}
-		out[p] = min(max(out[p], s.Offset), e)
-	}
-	return out, nil
-}
-
-// parseWhen reads a time: RFC 3339, epoch milliseconds, or a duration before now.
-func parseWhen(text string, now time.Time) (time.Time, error) {
-	if text == "now" {
-		return now, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && strings.HasPrefix(text, "-") {
-		return now.Add(d), nil
-	}
-	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return time.UnixMilli(ms), nil
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, codedf(exitUsage, "%q is no time: 2026-11-24T10:00:00Z, epoch milliseconds, or -1h", text)
 }
 
 // printRecords prints until it was told to stop. ends, when not nil, are the offsets at which partitions are done.
@@ -314,12 +245,7 @@ func (a *app) printRecords(ctx context.Context, cl *kgo.Client, f tailFlags, whe
 			done := ends != nil && r.Offset >= ends[r.Partition]-1
 			past := ends != nil && r.Offset >= ends[r.Partition]
 			if !past {
-				show, err := matches(where, message, r)
-				if err != nil {
-					return err
-				}
-				show = show && !r.Attrs.IsControl()
-				if show {
+				if !r.Attrs.IsControl() && matches(where, message, r) {
 					if _, err := a.out.Write(a.recordText(f.format, r)); err != nil {
 						return err
 					}
@@ -353,9 +279,9 @@ func commitMarked(ctx context.Context, cl *kgo.Client, f tailFlags) error {
 }
 
 // matches tells whether a record is asked for. A record for which the expression has no answer (a field is missing, the value is no JSON) is not.
-func matches(where expression.Expression, m *expression.Message, r *kgo.Record) (bool, error) {
+func matches(where expression.Expression, m *expression.Message, r *kgo.Record) bool {
 	if where.IsZero() {
-		return true, nil
+		return true
 	}
 	x := connect.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
 	for _, h := range r.Headers {
@@ -363,57 +289,5 @@ func matches(where expression.Expression, m *expression.Message, r *kgo.Record) 
 	}
 	m.Reset(x)
 	ok, err := where.Bool(m)
-	return ok && err == nil, nil
-}
-
-// recordFormat checks a format and replaces its escapes.
-func recordFormat(f string) (string, error) {
-	f = strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(f)
-	for i := 0; i < len(f); i++ {
-		if f[i] != '%' {
-			continue
-		}
-		if i++; i == len(f) || !strings.ContainsRune("tpoTkvh%", rune(f[i])) {
-			return "", codedf(exitUsage, "-f: unknown letter after %% in %q: t p o T k v h %%", f)
-		}
-	}
-	return f, nil
-}
-
-func (a *app) recordText(format string, r *kgo.Record) []byte {
-	if a.output == "json" {
-		return recordJSON(r)
-	}
-	var out []byte
-	for i := 0; i < len(format); i++ {
-		if format[i] != '%' {
-			out = append(out, format[i])
-			continue
-		}
-		i++
-		switch format[i] {
-		case 't':
-			out = append(out, r.Topic...)
-		case 'p':
-			out = strconv.AppendInt(out, int64(r.Partition), 10)
-		case 'o':
-			out = strconv.AppendInt(out, r.Offset, 10)
-		case 'T':
-			out = r.Timestamp.UTC().AppendFormat(out, time.RFC3339Nano)
-		case 'k':
-			out = append(out, r.Key...)
-		case 'v':
-			out = append(out, r.Value...)
-		case 'h':
-			for j, h := range r.Headers {
-				if j > 0 {
-					out = append(out, ',')
-				}
-				out = append(append(append(out, h.Key...), '='), h.Value...)
-			}
-		case '%':
-			out = append(out, '%')
-		}
-	}
-	return out
+	return ok && err == nil
 }
