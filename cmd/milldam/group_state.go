@@ -90,11 +90,11 @@ func consumerState(ctx context.Context, admin *kadm.Client, g kadm.DescribedCons
 	if len(reads) == 0 {
 		return v, nil
 	}
-	first, err := admin.ListStartOffsets(ctx, reads.Topics()...)
+	first, err := served(admin.ListStartOffsets(ctx, reads.Topics()...))
 	if err != nil {
 		return v, err
 	}
-	last, err := admin.ListEndOffsets(ctx, reads.Topics()...)
+	last, err := served(admin.ListEndOffsets(ctx, reads.Topics()...))
 	if err != nil {
 		return v, err
 	}
@@ -102,7 +102,7 @@ func consumerState(ctx context.Context, admin *kadm.Client, g kadm.DescribedCons
 		for _, p := range t.Partitions {
 			end, ok := last.Lookup(t.Topic, p)
 			if !ok || end.Err != nil {
-				continue // the topic is gone
+				continue // the topic is gone, or the partition has no leader
 			}
 			row := lagRow{Topic: t.Topic, Partition: p, Committed: -1, End: end.Offset, Member: owner[fmt.Sprintf("%s/%d", t.Topic, p)]}
 			from, _ := first.Lookup(t.Topic, p)

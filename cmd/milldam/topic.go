@@ -145,11 +145,11 @@ func offsetCounts(ctx context.Context, admin *kadm.Client, names []string) (map[
 	if len(names) == 0 {
 		return counts, nil
 	}
-	ends, err := admin.ListEndOffsets(ctx, names...)
+	ends, err := served(admin.ListEndOffsets(ctx, names...))
 	if err != nil {
 		return nil, err
 	}
-	starts, err := admin.ListStartOffsets(ctx, names...)
+	starts, err := served(admin.ListStartOffsets(ctx, names...))
 	if err != nil {
 		return nil, err
 	}
@@ -164,12 +164,42 @@ func offsetCounts(ctx context.Context, admin *kadm.Client, names []string) (map[
 // partitionRow is a partition in a description.
 type partitionRow struct {
 	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
+	Leader    int32   `json:"leader"` // -1 without
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
 	Offline   []int32 `json:"offline"` // replicas whose files are damaged
-	Start     int64   `json:"start"`
+	Start     int64   `json:"start"`   // -1 where there is nobody to ask, likewise end
 	End       int64   `json:"end"`
+}
+
+// offsetOr is a partition's offset in a list, -1 when it is not known.
+func offsetOr(list kadm.ListedOffsets, topic string, partition int32) int64 {
+	if o, ok := list.Lookup(topic, partition); ok && o.Err == nil {
+		return o.Offset
+	}
+	return -1
+}
+
+// orNone is a number in a table, - for one that is not there.
+func orNone(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+// served leaves partitions that have no leader out of a list of offsets: nobody knows theirs.
+func served(list kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
+	var some *kadm.ShardErrors
+	if !errors.As(err, &some) {
+		return list, err
+	}
+	for _, e := range some.Errs {
+		if !errors.Is(e.Err, kerr.LeaderNotAvailable) {
+			return list, err
+		}
+	}
+	return list, nil
 }
 
 func (a *app) topicDescribe() *cobra.Command {
@@ -187,21 +217,20 @@ func (a *app) topicDescribe() *cobra.Command {
 		if t.Err != nil {
 			return topicError(args[0], t.Err, "")
 		}
-		starts, err := admin.ListStartOffsets(cmd.Context(), args[0])
+		starts, err := served(admin.ListStartOffsets(cmd.Context(), args[0]))
 		if err != nil {
 			return err
 		}
-		ends, err := admin.ListEndOffsets(cmd.Context(), args[0])
+		ends, err := served(admin.ListEndOffsets(cmd.Context(), args[0]))
 		if err != nil {
 			return err
 		}
 		var rows []partitionRow
 		var table [][]string
 		for _, p := range t.Partitions.Sorted() {
-			s, _ := starts.Lookup(args[0], p.Partition)
-			e, _ := ends.Lookup(args[0], p.Partition)
-			rows = append(rows, partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, append([]int32{}, p.OfflineReplicas...), s.Offset, e.Offset})
-			table = append(table, []string{fmt.Sprint(p.Partition), fmt.Sprint(p.Leader), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(p.OfflineReplicas), fmt.Sprint(s.Offset), fmt.Sprint(e.Offset)})
+			row := partitionRow{p.Partition, p.Leader, p.Replicas, p.ISR, append([]int32{}, p.OfflineReplicas...), offsetOr(starts, args[0], p.Partition), offsetOr(ends, args[0], p.Partition)}
+			rows = append(rows, row)
+			table = append(table, []string{fmt.Sprint(p.Partition), orNone(int64(p.Leader)), fmt.Sprint(p.Replicas), fmt.Sprint(p.ISR), fmt.Sprint(p.OfflineReplicas), orNone(row.Start), orNone(row.End)})
 		}
 		set, err := topicSettings(cmd.Context(), admin, args[0])
 		if err != nil {

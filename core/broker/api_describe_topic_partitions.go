@@ -76,7 +76,10 @@ func (s *Server) describedTopic(image *meta.Image, name string, from int32, limi
 		p := t.Partitions[i]
 		row := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		row.Partition, row.LeaderID, row.LeaderEpoch, row.Replicas, row.ISR = int32(i), p.Leader, int32(p.LeaderEpoch), p.Replicas, p.ISR
-		row.OfflineReplicas = s.offlineReplicas(t, int32(i))
+		row.OfflineReplicas = []int32{}
+		if s.damaged(t, int32(i)) {
+			row.LeaderID, row.OfflineReplicas = noLeader, p.Replicas
+		}
 		row.EligibleLeaderReplicas, row.LastKnownELR = []int32{}, []int32{} // null is legal, and stops Kafka's tools
 		out.Partitions = append(out.Partitions, row)
 	}

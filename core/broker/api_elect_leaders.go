@@ -12,7 +12,7 @@ import (
 // uncleanElection is the highest of the two types of elections.
 const uncleanElection = 1
 
-// ElectLeaders, versions 0 to 2. 1 has unclean elections (KIP-460), 2 is flexible. On one node each partition has the leader it can have; with all
+// ElectLeaders, versions 0 to 2. 1 has unclean elections (KIP-460), 2 is flexible. On one node each partition has the leader it can have, or is damaged; with all
 // partitions asked for, those that need no election are not told.
 func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 	resp := kmsg.NewPtrElectLeadersResponse()
@@ -33,7 +33,7 @@ func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 		out.Topic = in.Topic
 		for _, index := range in.Partitions {
 			row := kmsg.NewElectLeadersResponseTopicPartition()
-			code, text := electLeader(image, in.Topic, index)
+			code, text := s.electLeader(image, in.Topic, index, req.ElectionType)
 			if resp.ErrorCode != 0 {
 				code, text = wire.InvalidRequest, fmt.Sprintf("there is no election of type %d", req.ElectionType)
 			}
@@ -45,13 +45,17 @@ func (s *Server) electLeaders(cl *call, req *kmsg.ElectLeadersRequest) {
 	cl.reply(resp)
 }
 
-func electLeader(image *meta.Image, topic string, index int32) (wire.Code, string) {
+func (s *Server) electLeader(image *meta.Image, topic string, index int32, election int8) (wire.Code, string) {
 	t := image.Topic(topic)
 	switch {
 	case t == nil:
 		return wire.UnknownTopicOrPartition, "No such topic as " + topic
 	case index < 0 || int(index) >= len(t.Partitions):
 		return wire.UnknownTopicOrPartition, fmt.Sprintf("No such partition as %s-%d", topic, index)
+	case s.damaged(t, index) && election == uncleanElection:
+		return wire.EligibleLeadersMissing, "Eligible topic partition leaders are not available."
+	case s.damaged(t, index):
+		return wire.PreferredLeaderMissing, "The preferred leader was not available."
 	}
 	return wire.ElectionNotNeeded, "Leader election not needed for topic partition."
 }

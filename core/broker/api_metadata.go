@@ -152,16 +152,11 @@ func (s *Server) metadataTopic(t *meta.Topic, operations bool) kmsg.MetadataResp
 	for i, p := range t.Partitions {
 		row := kmsg.NewMetadataResponseTopicPartition()
 		row.Partition, row.Leader, row.LeaderEpoch, row.Replicas, row.ISR = int32(i), p.Leader, int32(p.LeaderEpoch), p.Replicas, p.ISR
-		row.OfflineReplicas = s.offlineReplicas(t, int32(i))
+		row.OfflineReplicas = []int32{}
+		if s.damaged(t, int32(i)) {
+			row.ErrorCode, row.Leader, row.OfflineReplicas = int16(wire.LeaderNotAvailable), noLeader, p.Replicas
+		}
 		out.Partitions = append(out.Partitions, row)
 	}
 	return out
-}
-
-// offlineReplicas are the replicas of a partition that do not serve because their files are damaged.
-func (s *Server) offlineReplicas(t *meta.Topic, partition int32) []int32 {
-	if l := s.opts.Replicas.Store().Log(t.ID, partition); l != nil && l.Damaged() != nil {
-		return []int32{s.opts.NodeID}
-	}
-	return []int32{}
 }

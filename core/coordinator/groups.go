@@ -203,6 +203,14 @@ func utf16Of(s string) []uint16 {
 	return out
 }
 
+// closedCode is what is answered where a log cannot be opened. One that is damaged has no coordinator, as in Kafka: clients look for another, and hear so.
+func closedCode(err error) wire.Code {
+	if errors.Is(err, storage.ErrDamaged) {
+		return wire.NotCoordinator
+	}
+	return wire.CoordinatorNotAvailable
+}
+
 // enter finds the shard of a group and locks; the caller unlocks when code is None.
 func (g *Groups) enter(name string) (*shard, wire.Code) {
 	s, err := g.shard(g.ctx, g.PartitionFor(name))
@@ -210,7 +218,7 @@ func (g *Groups) enter(name string) (*shard, wire.Code) {
 		if g.ctx.Err() == nil && !errors.Is(err, storage.ErrOffline) { // which was told when it was found, and clients ask again and again
 			g.opts.Logger.Error("the log of a group's partition cannot be opened", "group", name, "error", err)
 		}
-		return nil, wire.CoordinatorNotAvailable
+		return nil, closedCode(err)
 	}
 	g.mu.Lock()
 	if g.mu.closed || s.broken {
@@ -316,6 +324,8 @@ func (g *Groups) codeOf(err error) wire.Code {
 		return wire.InvalidProducerEpoch
 	case errors.Is(err, storage.ErrTxnState):
 		return wire.InvalidTxnState
+	case errors.Is(err, storage.ErrDamaged): // told when it was found
+		return closedCode(err)
 	}
 	g.opts.Logger.Error("the group coordinator could not write", "error", err)
 	return wire.CoordinatorNotAvailable

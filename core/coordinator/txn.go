@@ -168,7 +168,7 @@ func (t *Transactions) ask(id string, decide func(decider, *txnView) txnDecision
 		if t.ctx.Err() == nil && !errors.Is(err, storage.ErrOffline) { // which was told when it was found, and clients ask again and again
 			t.opts.Logger.Error("the log of a transactional id cannot be opened", "id", id, "error", err)
 		}
-		then(wire.CoordinatorNotAvailable, nil)
+		then(closedCode(err), nil)
 		return
 	}
 	for fresh := noProducerID; ; {

@@ -41,7 +41,7 @@ func (t *Transactions) Verify(p Txn, partitions []TopicPartition) []wire.Code {
 		return all(wire.InvalidRequest)
 	}
 	if _, err := t.shard(t.ctx, t.PartitionFor(p.TransactionalID)); err != nil {
-		return all(wire.CoordinatorNotAvailable)
+		return all(closedCode(err))
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -20,7 +20,7 @@ func (t *Transactions) Describe(id string) kmsg.DescribeTransactionsResponseTran
 		return out
 	}
 	if _, err := t.shard(t.ctx, t.PartitionFor(id)); err != nil {
-		out.ErrorCode = int16(wire.CoordinatorNotAvailable)
+		out.ErrorCode = int16(closedCode(err))
 		return out
 	}
 	t.mu.Lock()

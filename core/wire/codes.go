@@ -10,6 +10,7 @@ const (
 	OffsetOutOfRange          Code = 1
 	CorruptMessage            Code = 2
 	UnknownTopicOrPartition   Code = 3
+	LeaderNotAvailable        Code = 5
 	NotLeaderOrFollower       Code = 6
 	RequestTimedOut           Code = 7
 	MessageTooLarge           Code = 10
@@ -69,6 +70,8 @@ const (
 	UnsupportedSASLMechanism  Code = 33
 	IllegalSASLState          Code = 34
 	LogDirNotFound            Code = 57
+	PreferredLeaderMissing    Code = 80 // PREFERRED_LEADER_NOT_AVAILABLE
+	EligibleLeadersMissing    Code = 83 // ELIGIBLE_LEADERS_NOT_AVAILABLE
 	ElectionNotNeeded         Code = 84
 	NoReassignmentInProgress  Code = 85
 	ResourceNotFound          Code = 91
