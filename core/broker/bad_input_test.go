@@ -334,9 +334,10 @@ func batchInputs(t *testing.T) []badInput {
 
 // groupInputs are of members and coordinators; a group may have one member.
 func groupInputs() []badInput {
+	const longTimeout = 30 * 60 * 1000 // the longest session that a group may have
 	join := func(name, group string, want wire.Code, change func(*kmsg.JoinGroupRequest)) badInput {
 		req := kmsg.NewPtrJoinGroupRequest()
-		req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = group, 10_000, 1000, "consumer"
+		req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = group, longTimeout, longTimeout, "consumer" // no member is taken out, however busy the machine is
 		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0xff, 0xff, 0xff}}}
 		change(req)
 		return asked(name, want, req, 3, func(r *kmsg.JoinGroupResponse) int16 { return r.ErrorCode })
