@@ -16,6 +16,6 @@
 //
 // Files: image.go, commands.go (commands, apply, encoding), decide.go (checks and placement of topics), configs.go with configs.tsv (every config key),
 // config_alter.go, config_checks.go, config_docs.go, static.go (keys of the configuration file), features.go, acls.go, scram.go, quotas.go, controller.go
-// (raft and the public methods), raft_log.go (opening and mending the log), raft_segment.go, raft_end.go, checked_log.go, raft_store.go, snapshots.go (raft's
+// (raft and the public methods), raft_log.go, raft_recover.go (opening and mending the log), raft_segment.go, raft_end.go, checked_log.go, raft_store.go, snapshots.go (raft's
 // storage), inspect.go, inspect_log.go (files in words), errors.go.
 package meta
