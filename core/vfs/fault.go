@@ -45,6 +45,9 @@ type Rule struct {
 	Err error
 	// Short makes a write write half its bytes first.
 	Short bool
+	// Lost makes a sync that returns Err lose what it should have made durable, though it can still be read: no later sync does it, unless it is written once more. So does
+	// Linux, which takes pages that it could not write for clean. It is for files of a Mem.
+	Lost bool
 	// Delay is waited before the operation.
 	Delay time.Duration
 	// Crash makes this and every later operation of the whole file system return ErrCrashed.
@@ -104,6 +107,7 @@ func (f *Faulty) Crashed() bool {
 type verdict struct {
 	err   error
 	short bool
+	lost  bool
 	delay time.Duration
 }
 
@@ -131,7 +135,7 @@ func (f *Faulty) judge(op Op, name string) verdict {
 			v.err, v.short = ErrCrashed, r.Short
 		}
 		if r.Err != nil && v.err == nil {
-			v.err, v.short = r.Err, r.Short
+			v.err, v.short, v.lost = r.Err, r.Short, r.Lost
 		}
 	}
 	return v
@@ -139,7 +143,10 @@ func (f *Faulty) judge(op Op, name string) verdict {
 
 // apply waits and returns the error the operation has to return instead of being done.
 func (f *Faulty) apply(op Op, opName, name string) error {
-	v := f.judge(op, name)
+	return f.judge(op, name).apply(opName, name)
+}
+
+func (v verdict) apply(opName, name string) error {
 	if v.delay > 0 {
 		time.Sleep(v.delay)
 	}
@@ -299,7 +306,11 @@ func (f *faultyFile) Truncate(size int64) error {
 }
 
 func (f *faultyFile) Sync() error {
-	if err := f.fs.apply(OpSync, "sync", f.name); err != nil {
+	v := f.fs.judge(OpSync, f.name)
+	if err := v.apply("sync", f.name); err != nil {
+		if m, ok := f.File.(*memFile); ok && v.lost {
+			m.lose()
+		}
 		return err
 	}
 	return f.File.Sync()

@@ -485,6 +485,13 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
+// lose takes what was changed since the last Sync for synced, which it is not.
+func (f *memFile) lose() {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.node.pending = nil
+}
+
 // applyTo does the change to data and returns it.
 func (c change) applyTo(data []byte) []byte {
 	if c.data == nil {

@@ -286,6 +286,29 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a sync that loses what it should have written", func(t *testing.T) {
+		m := NewMem()
+		f := Fault(m, &Rule{Ops: []Op{OpSync}, N: 2, Err: syscall.EIO, Lost: true})
+		write(t, f, "f", "first", true)
+		must(t, m.SyncDir("."))
+		file, err := f.OpenReadWrite("f")
+		must(t, err)
+		_, err = file.WriteAt([]byte("second"), 0)
+		must(t, err)
+		if err := file.Sync(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("the failing sync: %v", err)
+		}
+		must(t, file.Sync())
+		if now, left := content(m, "f"), content(m.CrashClone(nil), "f"); now != "second" || left != "first" {
+			t.Errorf("it reads %q, and a power failure leaves %q", now, left)
+		}
+		_, err = file.WriteAt([]byte("second"), 0)
+		must(t, err)
+		must(t, file.Sync())
+		if left := content(m.CrashClone(nil), "f"); left != "second" {
+			t.Errorf("written once more, a power failure leaves %q", left)
+		}
+	})
 	t.Run("delay", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := Fault(NewMem(), &Rule{Ops: []Op{OpSync}, Delay: time.Second})
