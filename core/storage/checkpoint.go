@@ -318,6 +318,9 @@ func (s *Store) checkpointSealed() error {
 func (s *Store) writeCheckpoint(walFrom uint64) error {
 	s.checkpointing.Lock()
 	defer s.checkpointing.Unlock()
+	if err := s.Err(); err != nil {
+		return err
+	}
 	s.walFrom = max(s.walFrom, walFrom)
 	c := checkpoint{walFrom: s.walFrom}
 	logs := s.Logs()
@@ -325,6 +328,10 @@ func (s *Store) writeCheckpoint(walFrom uint64) error {
 		c.logs = append(c.logs, l.row())
 	}
 	if err := syncSegments(s.flusher.takeDirty()); err != nil {
+		s.fail(err) // whoever asked: what was not synced is not known to be dirty any more
+		return err
+	}
+	if err := s.Err(); err != nil {
 		return err
 	}
 	data := c.encode()

@@ -140,7 +140,7 @@ func (c *committer) close() {
 func (c *committer) commit() {
 	err := c.store.Err()
 	if err == nil {
-		if err = c.writeRound(); err != nil {
+		if err = c.store.watched(c.writeRound); err != nil {
 			c.store.fail(err)
 			err = c.store.Err()
 		}
@@ -248,6 +248,22 @@ func (c *committer) writePart(queue []queued) (int, error) {
 	file.size += total
 	file.made = max(file.made, file.size)
 	return n, nil
+}
+
+// stallAfter is how long a round may take until the log tells of it.
+const stallAfter = 5 * time.Second
+
+// watched runs fn, for which all acknowledgements wait, and says so when it takes long: nothing times out here, and from outside a disk that hangs looks like a node that does.
+func (s *Store) watched(fn func() error) error {
+	began := time.Now()
+	told := time.AfterFunc(stallAfter, func() {
+		s.opts.Logger.Warn("the disk has not taken a write for a while: acknowledgements wait for it, reads go on", "dir", s.opts.Dir, "waited", stallAfter)
+	})
+	err := fn()
+	if !told.Stop() {
+		s.opts.Logger.Warn("the disk has come to an end with the write that acknowledgements waited for", "dir", s.opts.Dir, "took", time.Since(began).Round(time.Millisecond))
+	}
+	return err
 }
 
 // record is what the write-ahead log keeps of q; kind 0 is nothing.

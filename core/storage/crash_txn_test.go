@@ -225,7 +225,7 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 		fs := vfs.Fault(mem, &vfs.Rule{N: cut, Crash: true, Short: short})
 		s, r, err := Open(t.Context(), smallOptions(fs, known))
 		if err == nil {
-			h.check(t, s, r)
+			unlessFailed(t, s, func(t testing.TB) { h.check(t, s, r) })
 			err = h.workload(t, s, known, rng, txnStepsPerLife)
 			closed := s.Close()
 			finished = finished || err == nil && life == 0
@@ -244,11 +244,7 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 		if t.Failed() {
 			t.Fatalf("killed at %d, life %d", n, life)
 		}
-		if rng.IntN(2) == 0 {
-			mem = mem.CrashClone(nil)
-		} else {
-			mem = mem.CrashClone(rng)
-		}
+		mem = afterEnd(mem, rng)
 	}
 	s, r, err := Open(t.Context(), smallOptions(mem, known))
 	if err != nil {

@@ -30,12 +30,15 @@ const (
 func (l *Log) flushTail(last *entry) error {
 	l.io.Lock()
 	defer l.io.Unlock()
+	if err := l.store.Err(); err != nil {
+		return err
+	}
 	l.mu.Lock()
-	if l.mu.err != nil {
+	if errors.Is(l.mu.err, ErrRemoved) {
 		defer l.mu.Unlock()
 		return l.mu.err
 	}
-	list := l.mu.tail[:l.flushableLocked(last)]
+	list := l.mu.tail[:l.flushableLocked(last)] // of a log that is offline alone too: the write-ahead log is used again
 	l.mu.Unlock()
 	err := l.writeEntries(list)
 	if err == nil {
@@ -128,7 +131,14 @@ func (l *Log) prepareDir() error {
 
 // enter makes a new directory durable, with the files that say whose it is.
 func (l *Log) enter() error {
+	l.entering.Lock()
+	defer l.entering.Unlock()
 	fsys := l.store.opts.FS
+	if l.found { // it can be read, and what a former life's sync could not write no other will
+		if err := vfs.WriteFileAtomic(fsys, path.Join(l.dir, metadataFile), encodeMetadata(l.id)); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{metadataFile, epochsFile} {
 		if err := vfs.SyncFile(fsys, path.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -268,7 +278,7 @@ func (s *segment) sync() error {
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
+	err = s.syncs.sync(f)
 	if closed := f.release(); err == nil {
 		err = closed
 	}
@@ -288,6 +298,22 @@ func (s *segment) sync() error {
 	}
 	s.entered.Store(true)
 	return nil
+}
+
+// syncOnce syncs a file for several who ask, one after the other. A system tells one of them only that it could not write, and takes what it could not write for
+// written: the first error is everybody's.
+type syncOnce struct {
+	sync.Mutex
+	failed error
+}
+
+func (s *syncOnce) sync(f vfs.File) error {
+	s.Lock()
+	defer s.Unlock()
+	if s.failed == nil {
+		s.failed = f.Sync()
+	}
+	return s.failed
 }
 
 // flushDirect writes the round's large batches to their segments, behind what comes before them, and syncs those.

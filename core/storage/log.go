@@ -36,6 +36,10 @@ type Log struct {
 	kept *checkpointLog
 	// fresh is set while the directory, or the small files in it, are not durable yet.
 	fresh atomic.Bool
+	// found is set when a former life made the directory, and may not have come to make it durable. It is not changed after recovery.
+	found bool
+	// entering is held while the directory is made durable.
+	entering sync.Mutex
 
 	// configured is replaced, never changed.
 	configured atomic.Pointer[LogConfig]

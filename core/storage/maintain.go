@@ -13,6 +13,9 @@ import (
 // error, after it has been at every log.
 func (s *Store) Maintain(ctx context.Context, now time.Time) error {
 	s.disk.look()
+	if s.Err() != nil { // which was told when it happened
+		return nil
+	}
 	s.slabs.trim()
 	first := s.disk.keep()
 	for _, l := range s.Logs() {

@@ -63,6 +63,11 @@ func (r *recovery) openLog(name string) error {
 	}
 	l := newLog(s, id, topic, partition, config)
 	l.dirMade = true
+	if r.rows[logKey{id, partition}].recovered == 0 { // no checkpoint: nobody may have come to make it durable
+		l.found = true
+		l.fresh.Store(true)
+		s.dirs.made.Add(1)
+	}
 	s.mu.Lock()
 	s.mu.logs[logKey{id, partition}] = l
 	s.mu.Unlock()

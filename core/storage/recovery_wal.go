@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 
@@ -45,6 +46,11 @@ func (r *recovery) replay(ctx context.Context, walFrom uint64) error {
 		}
 		f.size = reading.end
 		if !ended { // what is torn behind its end is over; the next crash must find a file that is whole
+			if durable {
+				if err := f.rewrite(reading.synced); err != nil {
+					return fmt.Errorf("write the end of write-ahead log file %s once more: %w", f.name, err)
+				}
+			}
 			if err := f.end(durable); err != nil {
 				return err
 			}
@@ -164,7 +170,9 @@ func (r *recovery) apply(sequence uint64, h walHead, batch []byte) error {
 	if h.offset < l.mu.end {
 		return nil
 	}
-	if err := r.add(l, sequence, h, batch); err != nil {
+	if err := r.add(l, sequence, h, batch); err != nil && !errors.Is(err, ErrCorrupt) {
+		return err // nobody knows what is there, and nothing is lost
+	} else if err != nil {
 		l.damaged(fmt.Errorf("replay offset %d: %w", h.offset, err))
 		return r.setAside(l, h, batch)
 	}
@@ -253,7 +261,9 @@ func (l *Log) addDirect(active *segment, h walHead) error {
 		return err
 	}
 	end := h.position + int64(h.length)
-	if info, err := l.store.opts.FS.Stat(active.file(logSuffix)); err != nil {
+	if info, err := l.store.opts.FS.Stat(active.file(logSuffix)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: segment %d is missing", ErrCorrupt, active.base)
+	} else if err != nil {
 		return err
 	} else if info.Size() < end { // before memory is taken for it
 		return fmt.Errorf("%w: segment %d has %d bytes, %d were synced", ErrCorrupt, active.base, info.Size(), end)

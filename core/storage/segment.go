@@ -59,6 +59,9 @@ type segment struct {
 	// begun is up to where the system was told to write the file to disk. It is guarded by the log's io.
 	begun int64
 
+	// syncs is how the file is synced.
+	syncs syncOnce
+
 	// entered is set once the file's entry in the directory is durable: later syncs are of the file alone.
 	entered atomic.Bool
 

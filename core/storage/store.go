@@ -243,7 +243,8 @@ func (s *Store) fail(err error) {
 		return
 	}
 	if s.failed.CompareAndSwap(nil, &offlineError{err}) {
-		s.opts.Logger.Error("storage is offline: a write or sync failed", "dir", s.opts.Dir, "error", err)
+		s.opts.Logger.Error("storage is offline: a write or sync failed, and nothing is acknowledged any more; see what the system says of the disk, and start milldam anew: it recovers what was acknowledged",
+			"dir", s.opts.Dir, "error", err)
 	}
 	s.space.L.Lock()
 	defer s.space.L.Unlock()

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/milldam/milldam/core/record"
@@ -102,10 +102,28 @@ func abortedInSegments(t *testing.T) (fs *vfs.Mem, known topics, want []seen, in
 	return fs, known, want, indexes
 }
 
+// toldLog is what a store logs.
+type toldLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *toldLog) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *toldLog) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
 // openTelling opens a store and returns what it logs.
-func openTelling(t *testing.T, fs vfs.FS, known topics) (*Store, *bytes.Buffer) {
+func openTelling(t *testing.T, fs vfs.FS, known topics) (*Store, *toldLog) {
 	t.Helper()
-	var told bytes.Buffer
+	var told toldLog
 	opts := smallOptions(fs, known)
 	opts.Logger = slog.New(slog.NewTextHandler(&told, nil))
 	s, _, err := Open(t.Context(), opts)

@@ -186,6 +186,30 @@ func (f *walFile) end(sync bool) error {
 	return f.file.Sync()
 }
 
+// rewrite writes what the file has from position from on once more, and syncs it. After a sync that failed the system has pages in its memory that are not on the disk and that it
+// takes for written: a later sync alone would make nobody's acknowledgement true, nor what the records behind say of them.
+func (f *walFile) rewrite(from int64) error {
+	if from <= walHeaderBytes {
+		from = 0 // the header is as new
+	}
+	size, err := f.file.Size()
+	if err != nil {
+		return err
+	}
+	end := min(f.size, size) // of a file that was just begun not even the header may be there
+	buf := make([]byte, min(windowBytes, max(end-from, 0)))
+	for at := from; at < end; at += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), end-at)]
+		if n, err := f.file.ReadAt(buf, at); n < len(buf) {
+			return err
+		}
+		if _, err := f.file.WriteAt(buf, at); err != nil {
+			return err
+		}
+	}
+	return f.file.Sync()
+}
+
 // windowReader reads a file forwards through one buffer.
 type windowReader struct {
 	file   vfs.File

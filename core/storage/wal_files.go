@@ -40,6 +40,9 @@ func openWAL(o Options) (*wal, error) {
 	if err := w.fs.MkdirAll(w.dir); err != nil {
 		return nil, err
 	}
+	if err := w.fs.SyncDir(w.dir); err != nil { // a file that a former life did not come to sync the name of is used now
+		return nil, err
+	}
 	names, err := w.fs.List(w.dir)
 	if err != nil {
 		return nil, err

@@ -26,8 +26,9 @@ type walReplay struct {
 	record  func(h walHead, batch []byte) error
 	damaged func(walDamage) error
 
-	r   *windowReader
-	end int64 // behind the last record
+	r      *windowReader
+	end    int64 // behind the last record
+	synced int64 // up to where the last record says that the file was synced
 }
 
 // run reads the file. ended is true when all its records were read, or told as damaged, and false when its end is torn.
@@ -89,7 +90,7 @@ func (p *walReplay) take(h walHead) (goOn bool, err error) {
 	if err := p.record(h, batch); err != nil {
 		return false, err
 	}
-	p.end = next
+	p.end, p.synced = next, int64(h.synced)
 	return true, nil
 }
 
