@@ -20,7 +20,7 @@ type Recovery struct {
 	WALRecords     int // read from the write-ahead log
 	Replayed       int // of these, batches that were not in segments yet
 	ReplayedBytes  int64
-	TruncatedBytes int64    // of segments, behind what was committed
+	TruncatedBytes int64    // of segments, behind what was recovered
 	Quarantined    []string // directories of no known topic
 	Offline        []error  // partitions that are damaged below what was synced
 	Took           time.Duration
@@ -226,7 +226,7 @@ func (r *recovery) truncate(seg *segment) error {
 	}
 	size, err := f.Size()
 	if err == nil && size > seg.written {
-		r.out.TruncatedBytes += size - seg.written
+		r.out.TruncatedBytes += max(0, size-seg.size) // what the tail has comes to its place again
 		err = f.Truncate(seg.written)
 	}
 	return errors.Join(err, f.release())

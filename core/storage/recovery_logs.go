@@ -168,9 +168,7 @@ func (l *Log) openSegments(r *recovery) error {
 	}
 	slices.SortFunc(files, func(a, b segmentFile) int { return cmp.Compare(a.base, b.base) })
 	r.found(l, files)
-	if slices.Contains(names, epochsFile) {
-		l.readEpochs()
-	}
+	read := l.readEpochs()
 	if r.scan {
 		if row, err = l.scanSegments(files); err != nil {
 			return err
@@ -186,22 +184,58 @@ func (l *Log) openSegments(r *recovery) error {
 	if err := l.restore(files, row, r.scan); err != nil {
 		return err
 	}
+	if read != nil && l.mu.end > 0 { // else its batches are all in the write-ahead log, and the process was killed while it made the file
+		l.store.opts.Logger.Warn("the leader epochs are read from the segments", "file", path.Join(l.dir, epochsFile), "error", read)
+		l.epochsFromSegments()
+	}
 	l.kept = nil
 	return nil
 }
 
-func (l *Log) readEpochs() {
-	name := path.Join(l.dir, epochsFile)
-	data, err := vfs.ReadFile(l.store.opts.FS, name)
+// readEpochs takes over the leader epochs that the file has.
+func (l *Log) readEpochs() error {
+	data, err := vfs.ReadFile(l.store.opts.FS, path.Join(l.dir, epochsFile))
 	if err != nil {
-		return // built from the batches
+		return err
 	}
 	known, err := decodeEpochs(data)
 	if err != nil {
-		l.store.opts.Logger.Warn("the leader epochs are read from the batches", "file", name, "error", err)
-		return
+		return err
 	}
 	l.mu.epochs, l.epochsOnFS = known, len(known)
+	return nil
+}
+
+// epochsFromSegments finds the leader epochs in the batches' headers. They rise, so only segments are read through in which another begins, and the last one. Of a damaged segment
+// they stay unknown, which nothing depends on.
+func (l *Log) epochsFromSegments() {
+	var found epochs
+	for i, s := range l.mu.segments {
+		one := i+1 < len(l.mu.segments) && l.epochOfFirst(s) == l.epochOfFirst(l.mu.segments[i+1])
+		err := s.scan(0, s.size, windowBytes, func(b record.Batch, _ int64) error {
+			if found = found.with(b.LeaderEpoch(), b.BaseOffset()); one {
+				return errFound
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errFound) {
+			return
+		}
+	}
+	l.mu.epochs = found
+}
+
+// epochOfFirst is the leader epoch of a segment's first batch, -1 when that cannot be read.
+func (l *Log) epochOfFirst(s *segment) record.LeaderEpoch {
+	epoch := record.LeaderEpoch(-1)
+	err := s.scan(0, s.size, seekWindow, func(b record.Batch, _ int64) error {
+		epoch = b.LeaderEpoch()
+		return errFound
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return -1
+	}
+	return epoch
 }
 
 // restore makes the segments up to the checkpoint's offset. Whatever lies behind it comes from the write-ahead log.
