@@ -120,7 +120,7 @@ func checkFirstRead(t *testing.T, l *Log, counted *readBytes, rng *rand.Rand) {
 	if err := span.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if sum, most := counted.sum.Load(), seg.liveFrom/5+2*seekWindow; sum > most {
+	if sum, most := counted.sum.Load(), seg.liveFrom/5+int64(2*seekWindow.bytes); sum > most {
 		t.Errorf("%d bytes were read for the batch at offset %d of a segment of %d bytes, want at most %d", sum, at, seg.liveFrom, most)
 	}
 }

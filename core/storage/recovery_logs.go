@@ -212,7 +212,7 @@ func (l *Log) epochsFromSegments() {
 	var found epochs
 	for i, s := range l.mu.segments {
 		one := i+1 < len(l.mu.segments) && l.epochOfFirst(s) == l.epochOfFirst(l.mu.segments[i+1])
-		err := s.scan(0, s.size, windowBytes, func(b record.Batch, _ int64) error {
+		err := s.scan(0, s.size, wholeWindow, func(b record.Batch, _ int64) error {
 			if found = found.with(b.LeaderEpoch(), b.BaseOffset()); one {
 				return errFound
 			}

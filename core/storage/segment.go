@@ -211,7 +211,7 @@ func (s *segment) extend(x *index, size int64) error {
 		start = int64(x.offsets[n-1].position)
 	}
 	interval := int64(s.log.config().IndexIntervalBytes)
-	return s.scan(start, size, windowBytes, func(b record.Batch, at int64) error {
+	return s.scan(start, size, wholeWindow, func(b record.Batch, at int64) error {
 		bytes, err := record.SizeIn(b)
 		if at == start && start > 0 {
 			x.see(b, bytes, s.base)
@@ -223,7 +223,7 @@ func (s *segment) extend(x *index, size int64) error {
 }
 
 // scan calls fn with each batch header of the file from position start, where a batch begins, up to size. Of a batch only the header may be looked at.
-func (s *segment) scan(start, size int64, window int, fn func(b record.Batch, at int64) error) error {
+func (s *segment) scan(start, size int64, w *window, fn func(b record.Batch, at int64) error) error {
 	if start >= size {
 		return nil
 	}
@@ -231,7 +231,7 @@ func (s *segment) scan(start, size int64, window int, fn func(b record.Batch, at
 	if err != nil {
 		return err
 	}
-	err = scanFile(f, start, size, window, s.rising(fn))
+	err = scanFile(f, start, size, w, s.rising(fn))
 	if errors.Is(err, ErrCorrupt) {
 		err = fmt.Errorf("%s: %w", f.name, err)
 	}
@@ -250,20 +250,31 @@ func (s *segment) rising(fn func(b record.Batch, at int64) error) func(b record.
 	}
 }
 
-// seekWindow is what is read at a time to find a batch: the index leads to within an interval of it, so mostly one read is enough.
-const seekWindow = 8 << 10
+// window is how much of a file a scan reads at a time. Its buffers are used again: to find its batch a third of a fetch's time went into a new one.
+type window struct {
+	bytes   int
+	buffers sync.Pool
+}
 
-// seekWindows are used again: a new one for each fetch is a third of what finding its batch costs.
-var seekWindows = sync.Pool{New: func() any { b := make([]byte, seekWindow); return &b }}
+func newWindow(bytes int) *window {
+	return &window{bytes: bytes, buffers: sync.Pool{New: func() any { return new([]byte) }}} // as large as what is read, up to bytes
+}
 
-// scanFile reads window bytes at a time; batches larger than that are passed over without being read.
-func scanFile(f vfs.File, start, size int64, window int, fn func(b record.Batch, at int64) error) error {
-	r := &windowReader{file: f, size: size, window: window}
-	if window == seekWindow {
-		buf := seekWindows.Get().(*[]byte)
-		defer seekWindows.Put(buf)
-		r.buf = (*buf)[:0]
-	}
+var (
+	// seekWindow is for finding a batch: the index leads to within an interval of it, so mostly one read is enough.
+	seekWindow = newWindow(8 << 10)
+	// wholeWindow is for going through a file.
+	wholeWindow = newWindow(windowBytes)
+)
+
+// scanFile reads a window at a time; batches larger than that are passed over without being read.
+func scanFile(f vfs.File, start, size int64, w *window, fn func(b record.Batch, at int64) error) error {
+	buf := w.buffers.Get().(*[]byte)
+	r := &windowReader{file: f, size: size, window: w.bytes, buf: (*buf)[:0]}
+	defer func() {
+		*buf = r.buf
+		w.buffers.Put(buf)
+	}()
 	for at := start; at < size; {
 		head, err := r.read(at, record.HeaderBytes)
 		if err != nil {

@@ -271,7 +271,7 @@ func headersBeside(fsys vfs.FS, name string, fn func(b record.Batch, at int64) e
 	size, err := f.Size()
 	if err == nil {
 		var found error
-		err = scanFile(f, 0, size, windowBytes, func(b record.Batch, at int64) error {
+		err = scanFile(f, 0, size, wholeWindow, func(b record.Batch, at int64) error {
 			found = fn(b, at)
 			return found
 		})

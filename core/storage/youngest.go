@@ -110,7 +110,7 @@ func (p *place) youngestIn(index *index, whole bool, start, end int64, from, to 
 			start = upTo
 		}
 	}
-	err := p.segment.scan(start, end, windowBytes, func(b record.Batch, _ int64) error {
+	err := p.segment.scan(start, end, wholeWindow, func(b record.Batch, _ int64) error {
 		if b.BaseOffset() >= to {
 			return errFound
 		}
