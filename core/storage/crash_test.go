@@ -289,7 +289,7 @@ func unlessFailed(t testing.TB, s *Store, check func(testing.TB)) {
 		if why != nil && !ok {
 			panic(why)
 		}
-		failed := s.Err() != nil || slices.ContainsFunc(s.Logs(), func(l *Log) bool { return l.Err() != nil })
+		failed := s.Err() != nil || slices.ContainsFunc(s.Logs(), func(l *Log) bool { return l.Err() != nil && l.Damaged() == nil })
 		if f, faulty := s.opts.FS.(*vfs.Faulty); ok && !failed && !(faulty && f.Crashed()) {
 			t.Fatal(string(text))
 		}
@@ -344,9 +344,7 @@ func failOnce(t *testing.T, n int) (finished bool) {
 		}
 		fs := vfs.Fault(mem, rule)
 		s, r, err := Open(t.Context(), smallOptions(fs, known))
-		if err == nil && len(r.Offline) > 0 {
-			err = errors.Join(append(r.Offline, s.Close())...)
-		} else if err == nil {
+		if err == nil {
 			unlessFailed(t, s, func(t testing.TB) { h.check(t, s, r) })
 			if err = h.workload(t, s, known, rng, stepsPerLife); err == nil {
 				finished = finished || life == 0

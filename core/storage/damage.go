@@ -45,15 +45,11 @@ func (l *Log) damaged(err error) {
 	}
 }
 
-// closed notes a log of which nothing is known but its files: it cannot even be written to.
+// closed notes a log of which nothing is known but its files, since those are not what was synced: it cannot even be written to.
 func (l *Log) closed(err error) {
-	if errors.Is(err, ErrCorrupt) {
-		l.mu.damage = &damagedError{l.String(), l.dir, err, true}
-		err = l.mu.damage
-	} else {
-		err = &offlineError{err}
-	}
-	l.mu.err, l.mu.segments = err, []*segment{{log: l, live: newIndex()}}
+	l.mu.damage = &damagedError{l.String(), l.dir, err, true}
+	l.mu.err, l.mu.segments = l.mu.damage, []*segment{{log: l, live: newIndex()}}
+	l.mu.txnIndexes = nil
 }
 
 // foundDamage takes the log offline when err says that its files are not what was written. It returns the error that callers get.

@@ -91,7 +91,12 @@ func TestLostLeaderEpochsAreReadFromTheSegments(t *testing.T) {
 // TestKillBeforeTheFirstCheckpointIsNoDamage leaves a leader epoch checkpoint that was just made, and batches in segments that no checkpoint speaks of: all of it is in the write-ahead log.
 func TestKillBeforeTheFirstCheckpointIsNoDamage(t *testing.T) {
 	known, fs := twoTopics(), vfs.NewMem()
-	s := open(t, fs, known)
+	opts := smallOptions(fs, known)
+	opts.WALFiles = 1 // none is made beside the first, so that there is no checkpoint
+	s, _, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
 	l := create(t, s, known, topicA, 0)
 	for range 10 {
 		appendAt(t, l, 3, strings.Repeat("v", 900))
@@ -102,7 +107,6 @@ func TestKillBeforeTheFirstCheckpointIsNoDamage(t *testing.T) {
 	if err := vfs.WriteFile(fs, "data/logs/a-0/leader-epoch-checkpoint", nil); err != nil {
 		t.Fatal(err)
 	}
-	opts := smallOptions(fs, known)
 	var told toldLog
 	opts.Logger = slog.New(slog.NewTextHandler(&told, nil))
 	next, r, err := Open(t.Context(), opts) // on what the first one left, which does nothing any more

@@ -155,7 +155,7 @@ func (r *recovery) finish() error {
 	for _, l := range s.Logs() {
 		if l.mu.damage == nil && l.mu.err == nil {
 			if err := r.cut(l, r.files[l]); err != nil {
-				l.mu.err = &offlineError{fmt.Errorf("cut %s: %w", l, err)}
+				return fmt.Errorf("cut %s: %w", l, err)
 			}
 		}
 		if err := l.errLocked(); err != nil {

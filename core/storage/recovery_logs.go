@@ -71,8 +71,10 @@ func (r *recovery) openLog(name string) error {
 	s.mu.Lock()
 	s.mu.logs[logKey{id, partition}] = l
 	s.mu.Unlock()
-	if err := l.openSegments(r); err != nil {
+	if err := l.openSegments(r); errors.Is(err, ErrCorrupt) {
 		l.closed(err)
+	} else if err != nil { // nobody knows what is there, and what the write-ahead log has of it must wait for who does
+		return fmt.Errorf("open %s: %w", dir, err)
 	}
 	return nil
 }
