@@ -161,7 +161,8 @@ func exitCode(ctx context.Context, err error) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{Use: "milldam", Short: "An event-streaming platform in one binary: a Kafka-speaking broker, streams, connectors, pipelines",
-		SilenceUsage: true, SilenceErrors: true}
+		SilenceUsage: true, SilenceErrors: true, Version: versionName()}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return codedf(exitUsage, "%w; see %s --help", err, cmd.CommandPath())
 	})

@@ -40,6 +40,7 @@ func TestExitCodes(t *testing.T) {
 		says string
 	}{
 		"version":                {[]string{"version"}, exitOK, ""},
+		"version as a flag":      {[]string{"--version"}, exitOK, ""},
 		"no such command":        {[]string{"tial"}, exitUsage, `did you mean "tail"?`},
 		"no such subcommand":     {[]string{"topic", "delte"}, exitUsage, `did you mean "delete"?`},
 		"no such flag":           {[]string{"topic", "list", "--frob"}, exitUsage, "--frob"},
