@@ -82,7 +82,7 @@ func exchange(t *testing.T, r *running, data []byte) (frame []byte, wasClosed bo
 	conn, err := net.Dial("tcp", r.addr)
 	must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(15*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	conn.Write(data) // may fail when the connection is closed already
 	var size [4]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {

@@ -47,7 +47,7 @@ func TestPipelinedRequestsOfEverySize(t *testing.T) {
 	conn, err := net.Dial("tcp", r.addr)
 	must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	written := make(chan error, 1)
 	go func() { _, err := conn.Write(stream); written <- err }()
 	for i := range sent {

@@ -17,7 +17,7 @@ func ask[R kmsg.Response](t testing.TB, r *running, req kmsg.Request) R {
 	conn, err := net.Dial("tcp", r.addr)
 	must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	_, err = conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, 77))
 	must(t, err)
 	resp := req.ResponseKind()

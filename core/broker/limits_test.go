@@ -21,7 +21,7 @@ func opened(t *testing.T, r *running) (conn net.Conn, served bool) {
 	conn, err := net.Dial("tcp", r.addr)
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
-	must(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	// The write may fail already when the broker has closed.
 	conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 77))
 	return conn, readResponse(conn, kmsg.NewPtrApiVersionsResponse()) == nil

@@ -94,7 +94,7 @@ func (r *running) asks(t *testing.T, requests ...[]byte) error {
 	must(t, err)
 	defer c.Close()
 	for _, request := range requests {
-		must(t, c.SetDeadline(time.Now().Add(time.Minute)))
+		must(t, c.SetDeadline(time.Now().Add(patience)))
 		if _, err := c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(request))), request...)); err != nil {
 			return err
 		}
