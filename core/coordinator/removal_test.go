@@ -134,3 +134,21 @@ func TestForgottenGroupsAnswerEveryMember(t *testing.T) {
 		}
 	})
 }
+
+// TestForgottenConsumerGroupsAnswerEveryMember does so with a group of the consumer type, while a member's join is written.
+func TestForgottenConsumerGroupsAnswerEveryMember(t *testing.T) {
+	consumerBubble(t, someTopics{"t": 5}, Options{}, func(t *testing.T, c *consumers) {
+		first, second := &modern{id: "a", topics: []string{"t"}}, &modern{id: "b", topics: []string{"t"}}
+		c.settle(first)
+		var joined answer[kmsg.ConsumerGroupHeartbeatResponse]
+		c.ConsumerHeartbeat(Client{"client", "/127.0.0.1"}, second.request(), joined.take)
+		c.Forget()
+		pass(time.Hour) // and no timer of what was does anything
+		if joined.count() != 1 || wire.Code(joined.get().ErrorCode) != wire.NotCoordinator {
+			t.Errorf("who joined: %+v, %d times", joined.get(), joined.count())
+		}
+		if n := len(c.mu.consumers); n > 0 {
+			t.Errorf("%d groups are left", n)
+		}
+	})
+}
