@@ -116,7 +116,7 @@ var knownDifferences = []knownDifference{
 		return ok && diff.kafka == "UNKNOWN_SERVER_ERROR" && slices.ContainsFunc(r.Topics, func(t kmsg.CreatePartitionsRequestTopic) bool { return t.Count > tooManyPartitions })
 	}},
 	{"a partition that a request names twice is answered twice, as each asks", func(a answered, diff difference) bool {
-		if !isAPI(a.req, kmsg.Fetch) {
+		if !isAPI(a.req, kmsg.Fetch) || !partitionID.MatchString(diff.path) {
 			return false
 		}
 		if repeated.MatchString(diff.path) {
