@@ -99,7 +99,9 @@ func (op *fetchOp) openSession() wire.Code {
 		op.full = true
 		op.takeAsks(op.session.set)
 		op.asks = op.session.asks()
-		op.server.sessions.add(op.session)
+		if !op.server.sessions.add(op.session) {
+			op.session = nil
+		}
 		return wire.None
 	}
 	s := op.server.sessions.get(req.SessionID)
@@ -122,6 +124,7 @@ func (op *fetchOp) openSession() wire.Code {
 			s.forget(fetchKey{op.id(t.TopicID), op.name(t.Topic), index})
 		}
 	}
+	op.server.sessions.touch(s, len(s.states))
 	op.asks = s.asks()
 	if len(op.asks) == 0 { // a session of nothing ends
 		op.server.sessions.remove(s.id)

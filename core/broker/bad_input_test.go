@@ -247,7 +247,7 @@ func requestInputs() []badInput {
 			req.SessionID, req.SessionEpoch = first.SessionID, 9
 			return answered(ask[*kmsg.FetchResponse](t, r, req).ErrorCode)
 		}, answered(int16(wire.InvalidFetchSessionEpoch))},
-		{"a flood of fetch sessions", func(t *testing.T, r *running) string { // older ones go, none is refused
+		{"a flood of fetch sessions", func(t *testing.T, r *running) string { // beyond the slots they go on without one, and none is refused
 			var code int16
 			for range 1100 {
 				req := kmsg.NewPtrFetchRequest()

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/milldam/milldam/core/record"
 )
@@ -38,11 +39,19 @@ type session struct {
 	epoch  int32 // of the next request
 	order  []*fetchState
 	states map[fetchKey]*fetchState
-	used   *list.Element
 	mu     sync.Mutex // guards epoch, order and states
+
+	// What the cache knows of it, guarded by its mu.
+	created, lastUsed time.Time
+	size              int // how many partitions it had then
+	place             *list.Element
 }
 
-// sessionCache keeps the sessions that were used last.
+// sessionKept is for how long a session is kept after its last use, and a young one from larger ones: as in Kafka, where more clients fetch than there are slots some go
+// on without a session, rather than all of them losing theirs to each other.
+const sessionKept = 2 * time.Minute
+
+// sessionCache keeps sessions for the next request of their clients.
 type sessionCache struct {
 	limit int
 	mu    sync.Mutex
@@ -54,33 +63,66 @@ func newSessionCache(limit int) *sessionCache {
 	return &sessionCache{limit: limit, byID: map[int32]*session{}, used: list.New()}
 }
 
-// add gives a session its id. The one that was not used for longest makes room.
-func (c *sessionCache) add(s *session) {
+// add gives a session its id, unless all slots are taken by others that stay.
+func (c *sessionCache) add(s *session) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
+	if len(c.byID) >= c.limit && !c.makeRoomLocked(len(s.states), now) {
+		return false
+	}
 	for s.id == 0 || c.byID[s.id] != nil {
 		s.id = rand.Int32()
 	}
-	if len(c.byID) >= c.limit {
-		c.removeLocked(c.used.Back().Value.(*session))
-	}
 	c.byID[s.id] = s
-	s.used = c.used.PushFront(s)
+	s.created, s.lastUsed, s.size, s.place = now, now, len(s.states), c.used.PushFront(s)
+	return true
+}
+
+// makeRoomLocked removes a session that is out of use, or else the smallest that is no longer young when the new one is larger.
+func (c *sessionCache) makeRoomLocked(size int, now time.Time) bool {
+	last := c.used.Back()
+	if last == nil { // there are no slots
+		return false
+	}
+	out := last.Value.(*session)
+	if now.Sub(out.lastUsed) <= sessionKept {
+		if out = c.smallestLocked(); out == nil || out.size >= size {
+			return false
+		}
+	}
+	c.removeLocked(out)
+	return true
+}
+
+func (c *sessionCache) smallestLocked() (smallest *session) {
+	for _, s := range c.byID {
+		if s.lastUsed.Sub(s.created) > sessionKept && (smallest == nil || s.size < smallest.size) {
+			smallest = s
+		}
+	}
+	return smallest
 }
 
 func (c *sessionCache) removeLocked(s *session) {
 	delete(c.byID, s.id)
-	c.used.Remove(s.used)
+	c.used.Remove(s.place)
 }
 
 func (c *sessionCache) get(id int32) *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.byID[id]
-	if s != nil {
-		c.used.MoveToFront(s.used)
+	return c.byID[id]
+}
+
+// touch notes that a session was used, and how many partitions it has now.
+func (c *sessionCache) touch(s *session, size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID[s.id] == s {
+		s.lastUsed, s.size = time.Now(), size
+		c.used.MoveToFront(s.place)
 	}
-	return s
 }
 
 func (c *sessionCache) remove(id int32) {
