@@ -79,11 +79,20 @@ var knownDifferences = []knownDifference{
 	}},
 	{"illegal `acks` are INVALID_REQUIRED_ACKS for every partition", func(a answered, diff difference) bool {
 		r, ok := a.req.(*kmsg.ProduceRequest)
+		if of, isMessage := strings.CutSuffix(diff.path, "ErrorMessage"); isMessage && ok && illegalAcks(r) {
+			return a.milldam[of+"ErrorCode"] != a.kafka[of+"ErrorCode"]
+		}
 		return ok && illegalAcks(r) && strings.HasSuffix(diff.path, ".ErrorCode") && diff.milldam == "INVALID_REQUIRED_ACKS" && onlyRefused(a.milldam, diff.milldam) &&
 			diff.kafka != "NONE"
 	}},
 	{"topics with an id of zeros are UNKNOWN_TOPIC_ID", func(a answered, _ difference) bool {
-		return zeroIDs(a.req) > 1 && (a.kafka["ErrorCode"] == "UNKNOWN_SERVER_ERROR" || a.kafka["connection"] == noAnswer)
+		unknown := 0
+		for _, value := range a.milldam {
+			if value == "UNKNOWN_TOPIC_ID" {
+				unknown++
+			}
+		}
+		return zeroIDAmongOthers(a.req) && unknown > 1 && (a.kafka["ErrorCode"] == "UNKNOWN_SERVER_ERROR" || a.kafka["connection"] == noAnswer)
 	}},
 	{"a request of brokers without a transaction is answered", func(a answered, _ difference) bool {
 		r, ok := a.req.(*kmsg.AddPartitionsToTxnRequest)
@@ -222,7 +231,7 @@ func element(path string) string {
 // mayBeUnanswered tells the requests that Kafka may leave without an answer.
 func mayBeUnanswered(req kmsg.Request) bool {
 	r, ok := req.(*kmsg.AddPartitionsToTxnRequest)
-	return emptyMarker(req) || manyMarkers(req) || repetitiveMarker(req) || zeroIDs(req) > 1 || nullRecords(req) || ok && r.Version >= 4 && len(r.Transactions) == 0 || namesResourceTwice(req)
+	return emptyMarker(req) || manyMarkers(req) || repetitiveMarker(req) || zeroIDAmongOthers(req) || nullRecords(req) || ok && r.Version >= 4 && len(r.Transactions) == 0 || namesResourceTwice(req)
 }
 
 func nullRecords(req kmsg.Request) bool {
@@ -266,17 +275,18 @@ func namesUserTwice(r *kmsg.AlterUserSCRAMCredentialsRequest) bool {
 	return false
 }
 
-// zeroIDs counts the partitions of topics whose id is none in a Fetch request.
-func zeroIDs(req kmsg.Request) int {
-	n := 0
-	if r, ok := req.(*kmsg.FetchRequest); ok && r.Version >= 13 {
-		for _, t := range r.Topics {
-			if t.TopicID == [16]byte{} {
-				n += len(t.Partitions)
-			}
-		}
+// zeroIDAmongOthers tells a Fetch request for more than one partition, of which one at least is of a topic whose id is none.
+func zeroIDAmongOthers(req kmsg.Request) bool {
+	r, ok := req.(*kmsg.FetchRequest)
+	if !ok || r.Version < 13 {
+		return false
 	}
-	return n
+	zero, all := false, 0
+	for _, t := range r.Topics {
+		zero = zero || t.TopicID == [16]byte{} && len(t.Partitions) > 0
+		all += len(t.Partitions)
+	}
+	return zero && all > 1
 }
 
 func impossibleMarker(req kmsg.Request) bool {

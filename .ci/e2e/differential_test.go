@@ -131,7 +131,7 @@ func (d *differential) playEpisode() {
 		d.createTopic(name)
 	}
 	for range callsPerEpisode {
-		switch s.random.IntN(40) {
+		switch s.random.IntN(60) {
 		case 0:
 			d.rebalance(s.groups()[s.random.IntN(2)])
 		case 1:
@@ -160,7 +160,7 @@ func (d *differential) version(key int16) int16 {
 	k := d.ranges[slices.IndexFunc(d.ranges, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == key })]
 	n := int(k.MaxVersion-k.MinVersion) + 1
 	v := k.MinVersion + int16(d.script.random.IntN(n))
-	if d.script.random.IntN(3) == 0 {
+	if d.script.random.IntN(2) == 0 {
 		for other := k.MinVersion; other <= k.MaxVersion; other++ {
 			if d.asked[[2]int16{key, other}] < d.asked[[2]int16{key, v}] {
 				v = other
