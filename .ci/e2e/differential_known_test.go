@@ -88,7 +88,7 @@ var knownDifferences = []knownDifference{
 	{"topics with an id of zeros are UNKNOWN_TOPIC_ID", func(a answered, _ difference) bool {
 		unknown := 0
 		for _, value := range a.milldam {
-			if value == "UNKNOWN_TOPIC_ID" {
+			if value == "UNKNOWN_TOPIC_ID" || value == "UNKNOWN_TOPIC_OR_PARTITION" {
 				unknown++
 			}
 		}

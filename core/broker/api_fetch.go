@@ -350,7 +350,7 @@ func (op *fetchOp) read(a *fetchAsk, left *int, atLeastOne bool, spans *[]storag
 	if err == nil && op.fromReplica() {
 		err = errNoFollower
 	}
-	if !isolates(op.req.IsolationLevel) { // in a version that has no error of the whole response
+	if err == nil && !isolates(op.req.IsolationLevel) { // in a version that has no error of the whole response
 		err = errIsolation
 	}
 	if err == nil {

@@ -223,6 +223,8 @@ func requestInputs() []badInput {
 	oldTopic := kmsg.NewFetchRequestTopic()
 	oldTopic.Topic, oldTopic.Partitions = "t", []kmsg.FetchRequestTopicPartition{kmsg.NewFetchRequestTopicPartition()}
 	old.Topics = append(old.Topics, oldTopic)
+	gone := *old
+	gone.Topics = []kmsg.FetchRequestTopic{{Topic: "not there", Partitions: oldTopic.Partitions}}
 	return []badInput{
 		createTopic("..", wire.InvalidTopic), createTopic("", wire.InvalidTopic), createTopic("a\x00b", wire.InvalidTopic), createTopic("\xff\xfe", wire.InvalidTopic),
 		createTopic("../../etc/passwd", wire.InvalidTopic), createTopic(strings.Repeat("x", 250), wire.InvalidTopic),
@@ -237,6 +239,7 @@ func requestInputs() []badInput {
 		fetch("a leader epoch of the future", wire.UnknownLeaderEpoch, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].CurrentLeaderEpoch = 99 }),
 		fetch("an isolation level that does not exist", wire.InvalidRequest, func(r *kmsg.FetchRequest) { r.IsolationLevel = 7 }),
 		asked("an isolation level that does not exist, in version 6", wire.InvalidRequest, old, 6, func(r *kmsg.FetchResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }),
+		asked("such a level of a topic that does not either", wire.UnknownTopicOrPartition, &gone, 6, func(r *kmsg.FetchResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }),
 		asked("an isolation level that does not exist", wire.InvalidRequest, isolation, 7, func(r *kmsg.ListOffsetsResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }),
 		fetch("a fetch session nobody has", wire.FetchSessionIDNotFound, func(r *kmsg.FetchRequest) { r.SessionID, r.SessionEpoch, r.Topics = 7, 3, nil }),
 		{"an epoch that its fetch session has not", func(t *testing.T, r *running) string {
