@@ -3,8 +3,10 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +94,30 @@ func (x *compacting) restart() {
 		x.t.Fatal(err)
 	}
 	allWhole(x.t, x.fs, "data")
+	x.Log = create(x.t, open(x.t, x.fs, x.known), x.known, topicA, 0)
+}
+
+// loseTxnIndexes is restart with all transaction indexes gone, and the checkpoint that knows of them too.
+func (x *compacting) loseTxnIndexes(checkpoint bool) {
+	x.t.Helper()
+	if err := x.store.Close(); err != nil {
+		x.t.Fatal(err)
+	}
+	names, err := x.fs.List(x.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // nothing was written yet
+	}
+	for _, name := range names {
+		if path.Ext(name) == txnSuffix {
+			err = errors.Join(err, x.fs.Remove(path.Join(x.dir, name)))
+		}
+	}
+	if checkpoint {
+		err = errors.Join(err, x.fs.Remove("data/checkpoint"))
+	}
+	if err != nil {
+		x.t.Fatal(err)
+	}
 	x.Log = create(x.t, open(x.t, x.fs, x.known), x.known, topicA, 0)
 }
 
@@ -462,10 +488,18 @@ func TestRandomTransactionsAndCompaction(t *testing.T) {
 			case dice < 18:
 				x.compact()
 			case dice == 18:
+				if rng.IntN(2) == 0 {
+					x.loseTxnIndexes(rng.IntN(2) == 0)
+					continue
+				}
 				x.restart()
+				for _, part := range abortedParts(x.Log) { // what is lost is built when it is asked for
+					if _, err := part.load(); err != nil {
+						t.Fatal(err)
+					}
+				}
 				checkTxnIndexes(t, x.Log)
 			default:
-				checkTxnIndexes(t, x.Log)
 				x.fs = x.fs.CrashClone(rng)
 				x.Log = create(t, open(t, x.fs, x.known), x.known, topicA, 0)
 			}
@@ -476,13 +510,20 @@ func TestRandomTransactionsAndCompaction(t *testing.T) {
 				maps.Copy(want, p.values)
 			}
 		}
-		for range 4 {
+		for round := range 6 {
 			got := map[string]string{}
 			for _, r := range readCommitted(t, x.Log, 0) {
 				got[r.key] = r.value
 			}
 			if !maps.Equal(got, want) {
 				t.Fatalf("seed %d: a consumer sees %v, want %v", seed, got, want)
+			}
+			if stable, end := x.LastStable(), x.End(); stable != end {
+				t.Fatalf("seed %d: the log ends at %d, and is stable up to %d though no transaction is open", seed, end, stable)
+			}
+			if round < 3 { // with what compaction left of them
+				x.loseTxnIndexes(round > 0)
+				continue
 			}
 			x.now = x.now.Add(2 * time.Hour)
 			x.compact()

@@ -16,8 +16,15 @@ import (
 // replay applies the write-ahead log.
 func (r *recovery) replay(ctx context.Context, walFrom uint64) error {
 	w := r.store.wal
+	if r.scan && len(w.mu.full) > 0 {
+		walFrom = w.mu.full[0].sequence
+	}
 	if err := r.adoptTorn(walFrom); err != nil {
 		return err
+	}
+	if r.scan && len(w.mu.full) > 0 {
+		walFrom = lastRun(w.mu.full)
+		r.store.walFrom = walFrom // the next checkpoint says so
 	}
 	needed := slices.IndexFunc(w.mu.full, func(f *walFile) bool { return f.sequence >= walFrom })
 	if needed < 0 {
@@ -60,6 +67,16 @@ func (r *recovery) replay(ctx context.Context, walFrom uint64) error {
 		}
 	}
 	return nil
+}
+
+// lastRun is the first of the sequences that follow one another up to the last. Without a checkpoint it is where to begin: files are given back in their order, so one that is
+// not there was used again, and so may have been all in front of it, which keep their sequence until then. What else is missing, the positions of later records tell.
+func lastRun(full []*walFile) uint64 {
+	i := len(full) - 1
+	for i > 0 && full[i-1].sequence+1 == full[i].sequence {
+		i--
+	}
+	return full[i].sequence
 }
 
 // adoptTorn takes back the files whose header decayed: they hold records of a sequence that is missing, or of the next one.

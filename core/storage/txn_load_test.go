@@ -44,6 +44,14 @@ func checkTxnIndexes(t testing.TB, l *Log) {
 	}
 }
 
+// abortedParts are all segments that have, or may have, aborted transactions.
+func abortedParts(l *Log) (list []abortedPart) {
+	for part, ok := l.nextAborted(0); ok; part, ok = l.nextAborted(part.segment.base + 1) {
+		list = append(list, part)
+	}
+	return list
+}
+
 // compacted tells whether a segment shows that it was compacted, which after a crash may be more than the log knows.
 func compacted(t testing.TB, s *segment) (shows bool) {
 	t.Helper()
