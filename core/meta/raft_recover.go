@@ -120,7 +120,7 @@ func (f *foundLog) readTail(fsys vfs.FS, name string, info types.SegmentInfo) er
 	default:
 		return damagedFile(name, "it can be read up to entry %d%s: %w", last, f.had(), s.why())
 	}
-	if err := s.checkHeader(); err != nil && last >= info.BaseIndex {
+	if err := s.checkHeader(); err != nil && len(s.batches) > 0 {
 		return damagedFile(name, "%w", err)
 	}
 	if !missing {
