@@ -233,11 +233,11 @@ func restart(s *server) (sample, error) {
 	return sample{P50: milliseconds(s.answered.Sub(s.began))}, nil
 }
 
-// endToEnd sends records at a fixed moderate rate and measures how long each takes to its consumer. The first second is for the clients to find
-// their places.
+// endToEnd sends records at a fixed moderate rate and measures how long each takes to its consumer. What comes in the first second after the first record to arrive is for
+// the clients to find their places.
 func endToEnd(s *server, d time.Duration) (sample, error) {
 	const warm = time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), warm+d+time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	consumer, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
 	if err != nil {
@@ -246,21 +246,32 @@ func endToEnd(s *server, d time.Duration) (sample, error) {
 	defer consumer.Close()
 	began := time.Now()
 	sending := make(chan error, 1)
-	go func() { sending <- sendAtRate(ctx, s, began, warm+d) }()
+	enough, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { sending <- sendAtRate(ctx, enough, s, began) }()
 	var latencies []time.Duration
-	for time.Since(began) < warm+d {
-		poll, stop := context.WithTimeout(ctx, time.Second)
-		fetches := consumer.PollFetches(poll)
-		stop()
+	from := time.Duration(0) // when what is sent counts
+	for from == 0 || time.Since(began) < from+d {
+		fetches := consumer.PollFetches(ctx)
 		now := time.Since(began)
+		if err := fetches.Err0(); err != nil {
+			return sample{}, fmt.Errorf("read what is sent at %s: %w", s.addr, err)
+		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			if sent := time.Duration(binary.BigEndian.Uint64(r.Value)); sent > warm {
+			if from == 0 {
+				from = now + warm
+			}
+			if sent := time.Duration(binary.BigEndian.Uint64(r.Value)); sent > from {
 				latencies = append(latencies, now-sent)
 			}
 		})
 	}
-	if err := <-sending; err != nil || len(latencies) == 0 {
-		return sample{}, fmt.Errorf("%d records arrived: %w", len(latencies), err)
+	stop()
+	if err := <-sending; err != nil {
+		return sample{}, err
+	}
+	if len(latencies) == 0 {
+		return sample{}, fmt.Errorf("no record arrived within %s", d)
 	}
 	slices.Sort(latencies)
 	at := func(q float64) float64 {
@@ -269,8 +280,8 @@ func endToEnd(s *server, d time.Duration) (sample, error) {
 	return sample{Rate: float64(len(latencies)) / d.Seconds(), P50: at(.5), P99: at(.99), P999: at(.999)}, nil
 }
 
-// sendAtRate sends a record a millisecond, each with the time since began in its first 8 bytes.
-func sendAtRate(ctx context.Context, s *server, began time.Time, d time.Duration) error {
+// sendAtRate sends a record a millisecond until enough ends, each with the time since began in its first 8 bytes.
+func sendAtRate(ctx, enough context.Context, s *server, began time.Time) error {
 	producer, err := kgo.NewClient(kgo.SeedBrokers(s.addr), kgo.DefaultProduceTopic(s.topic), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		return err
@@ -279,7 +290,7 @@ func sendAtRate(ctx context.Context, s *server, began time.Time, d time.Duration
 	var failed atomic.Pointer[error]
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for time.Since(began) < d && failed.Load() == nil {
+	for enough.Err() == nil && failed.Load() == nil {
 		value := make([]byte, 100)
 		binary.BigEndian.PutUint64(value, uint64(time.Since(began)))
 		producer.Produce(ctx, kgo.SliceRecord(value), func(_ *kgo.Record, err error) {
