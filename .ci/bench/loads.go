@@ -42,7 +42,7 @@ func (t *tools) stages(o peerOptions) []stage {
 	}
 	fetch := func(conns int) load {
 		return load{name: fmt.Sprintf("fetch, %d connections", conns), unit: "MB/s", each: peerFetchTime + overhead, targets: []target{notSlower, noMoreCPU, fifthRSS},
-			run: t.reading(raw{mode: "rawc", partitions: 8, conns: conns, duration: peerFetchTime})}
+			run: t.reading(raw{mode: "rawc", partitions: 8, conns: conns, duration: peerFetchTime / time.Duration(min(conns, 2))})}
 	}
 	// gen lets franz-go make batches of a little more, and max.message.bytes is 1,048,588.
 	franz := raw{partitions: 8, per: 1, batchBytes: 1_000_000, conns: 1, depth: 5, duration: d}
@@ -86,7 +86,7 @@ const overhead = 600 * time.Millisecond
 const (
 	// fillBytes is what every system has to read: the same, and more than the fastest reads in a measurement.
 	fillBytes = 2e9
-	// peerFetchTime is short, so that no reader comes to the end of it.
+	// peerFetchTime is short, so that no reader comes to the end of it; several connections get half of it.
 	peerFetchTime = 500 * time.Millisecond
 )
 
