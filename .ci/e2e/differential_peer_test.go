@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -180,15 +181,17 @@ func (p *diffPeer) learn(c *diffCall, req kmsg.Request, resp kmsg.Response) {
 			p.bindProducer(c.producer, r.ProducerID, r.ProducerEpoch)
 		}
 	case *kmsg.JoinGroupResponse:
-		p.bindMember(c.member, r.MemberID)
+		if r.ErrorCode == 0 || r.ErrorCode == kerr.MemberIDRequired.Code { // other answers repeat what was asked with
+			p.bindMember(c.member, r.MemberID)
+		}
 		if r.ErrorCode == 0 {
 			p.joined[req.(*kmsg.JoinGroupRequest).Group] = r.Generation
 		}
 	case *kmsg.ConsumerGroupHeartbeatResponse:
-		if r.MemberID != nil {
-			p.bindMember(c.member, *r.MemberID)
-		}
 		if r.ErrorCode == 0 {
+			if r.MemberID != nil {
+				p.bindMember(c.member, *r.MemberID)
+			}
 			p.epochs[c.member] = r.MemberEpoch
 		}
 	case *kmsg.FetchResponse:
