@@ -587,7 +587,7 @@ var diffConfigs = map[string][]string{
 	"retention.ms":                            {"86400000", "-1", "-2", "many"},
 	"retention.bytes":                         {"-1", "1073741824", "x"},
 	"segment.bytes":                           {"1048576", "2000000", "10", "-1"},
-	"max.message.bytes":                       {"1000000", "300", "-1", "0"},
+	"max.message.bytes":                       {"1000000", "300", "-1", "100"}, // less than a marker's 78 bytes keeps a transaction of Kafka from ending
 	"compression.type":                        {"producer", "uncompressed", "odd"},
 	"min.insync.replicas":                     {"1", "2", "0"},
 	"message.timestamp.type":                  {"CreateTime", "LogAppendTime", "odd"},
