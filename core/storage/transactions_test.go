@@ -64,6 +64,25 @@ func mustEnd(t testing.TB, l *Log, m record.Marker) Appended {
 	return a
 }
 
+// TestMarkersAreWrittenWhateverTheirTopicAllows: a limit on what clients send keeps no transaction from ending.
+func TestMarkersAreWrittenWhateverTheirTopicAllows(t *testing.T) {
+	known := twoTopics()
+	l := create(t, open(t, vfs.NewMem(), known), known, topicA, 0)
+	mustAppendVerified(t, l, transactional(t, 7, 0, 0, "v"))
+	c := l.config()
+	c.MaxMessageBytes = 0
+	l.SetConfig(c)
+	if _, err := appendVerified(l, transactional(t, 7, 0, 1, "v")); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a client's batch: %v", err)
+	}
+	if _, err := end(l, record.Marker{ProducerID: 7}); err != nil {
+		t.Errorf("the marker: %v", err)
+	}
+	if stable := l.LastStable(); stable != 2 {
+		t.Errorf("stable up to %d, want 2", stable)
+	}
+}
+
 func TestTransactionalBatchNeedsVerification(t *testing.T) {
 	known := twoTopics()
 	l := create(t, open(t, vfs.NewMem(), known), known, topicA, 0)
