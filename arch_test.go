@@ -58,6 +58,7 @@ var places = []struct {
 	{"runtime/s3dir", place{5, appSide}},
 	{"runtime/node", place{6, shared}},
 	{"core/netsim", place{0, testOnly}},
+	{"core/vfs/vfstest", place{0, testOnly}},
 	{"streams/streamtest", place{5, testOnly}},
 	{"connect/connecttest", place{5, testOnly}},
 	{"connectors/*", place{4, appSide}},

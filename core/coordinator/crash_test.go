@@ -13,6 +13,7 @@ import (
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/vfs/vfstest"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -356,16 +357,5 @@ func (h *crashHistory) life(fs vfs.FS) (err error) {
 // TestGroupsSurviveACrashAtEveryOperation cuts the file system at every operation of a life, and the survivors at random ones: no committed offset goes
 // back, nothing of a transaction shows that was not committed, no member and no generation that was acknowledged is lost, and no partition has two owners.
 func TestGroupsSurviveACrashAtEveryOperation(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 7
-	}
-	const parts = 4
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !crashedOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 7, crashedOnce)
 }

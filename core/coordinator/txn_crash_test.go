@@ -11,6 +11,7 @@ import (
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/storage"
 	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/vfs/vfstest"
 	"github.com/milldam/milldam/core/wire"
 )
 
@@ -364,16 +365,5 @@ func txnCrashOnce(t *testing.T, n int) (finished bool) {
 // TestTransactionsCrashAtEveryOperation cuts the disk at the N-th operation, for all N, and opens what is left: no transaction is half committed, no acknowledged
 // commit is lost, nothing aborted is seen, and none hangs.
 func TestTransactionsCrashAtEveryOperation(t *testing.T) {
-	const parts = 4
-	stride := 1
-	if testing.Short() {
-		stride = 7
-	}
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !txnCrashOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 7, txnCrashOnce)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/vfs/vfstest"
 )
 
 func open(t testing.TB, fs vfs.FS) *Controller {
@@ -180,21 +181,8 @@ func TestSubscribersSeeEveryImageInOrder(t *testing.T) {
 
 // TestCrashAtEveryOperation cuts the disk at the N-th operation, for all N: what was acknowledged is there, and the folder opens.
 func TestCrashAtEveryOperation(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 5
-	}
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !crashOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 5, crashOnce)
 }
-
-// parts is into how many tests this one is cut: most of its time is waiting for elections.
-const parts = 4
 
 // crashOnce returns true when everything was done before operation n.
 func crashOnce(t *testing.T, n int) (finished bool) {

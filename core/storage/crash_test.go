@@ -12,6 +12,7 @@ import (
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/vfs/vfstest"
 )
 
 // history is what a client of a store knows: what it was acknowledged, and what it asked for without an answer.
@@ -219,21 +220,8 @@ const stepsPerLife = 60
 // TestCrashAtEveryOperation cuts the disk at the N-th operation, for all N, with and without a part of what was not synced, and opens what is left. Then it does
 // the same to the survivor, since recovery writes too.
 func TestCrashAtEveryOperation(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 7
-	}
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !crashOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 7, crashOnce)
 }
-
-// parts is into how many tests this one is cut: most of its time goes by in waiting of one goroutine for another.
-const parts = 4
 
 // crashOnce returns true when the workload ended before operation n.
 func crashOnce(t *testing.T, n int) (finished bool) {
@@ -320,17 +308,7 @@ func afterEnd(mem *vfs.Mem, rng *rand.Rand) *vfs.Mem {
 // TestFailedOperationAtEveryPoint fails each operation of a workload once, as a disk with a bad sector does; what a sync that failed should have written is lost, though it can be
 // read. The process is started again on the same machine, works on, and then the power goes: all that was ever acknowledged is there.
 func TestFailedOperationAtEveryPoint(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 7
-	}
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !failOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 7, failOnce)
 }
 
 // failOnce returns true when the workload ended before operation n.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/milldam/milldam/core/record"
 	"github.com/milldam/milldam/core/vfs"
+	"github.com/milldam/milldam/core/vfs/vfstest"
 )
 
 // sentRecord is a record that a client sent, and the transaction it is of, nil for none.
@@ -194,17 +195,7 @@ func (h *txnHistory) checkLog(t testing.TB, l *Log, sent []*sentRecord) {
 
 // TestCrashAtEveryOperationOfTransactions is TestCrashAtEveryOperation over transactions and the compaction of what they leave.
 func TestCrashAtEveryOperationOfTransactions(t *testing.T) {
-	stride := 1
-	if testing.Short() {
-		stride = 11
-	}
-	for part := range parts {
-		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
-			t.Parallel()
-			for n := 1 + part*stride; !crashTxnOnce(t, n); n += parts * stride {
-			}
-		})
-	}
+	vfstest.EachOperation(t, 11, crashTxnOnce)
 }
 
 // txnStepsPerLife is how much is done between two crashes.

@@ -31,6 +31,7 @@ func TestTornTails(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const parts = 4
 	for part := range parts {
 		t.Run(fmt.Sprintf("part %d", part), func(t *testing.T) {
 			t.Parallel()
