@@ -55,6 +55,10 @@ func scanSegment(data []byte, base, id uint64) *segmentScan {
 	b := segmentBatch{}
 	at := int64(segmentHeaderBytes)
 	for s.cause == nil && at < int64(len(data)) {
+		if s.sealed() > 0 && b.from == at {
+			s.cause = fmt.Errorf("position %d: a segment takes nothing behind its index", at)
+			break
+		}
 		kind, size, err := s.frame(at)
 		if err != nil {
 			s.cause = err
