@@ -251,20 +251,32 @@ func crashOnce(t *testing.T, n int) (finished bool) {
 		mem = afterEnd(mem, rng)
 	}
 	for range 2 {
-		s, r, err := Open(t.Context(), smallOptions(mem, known))
-		if err != nil {
-			t.Fatalf("cut at %d: open: %v", n, err)
-		}
-		h.check(t, s, r)
-		if err := h.workload(t, s, known, rng, 5); err != nil {
-			t.Fatalf("cut at %d: the survivor: %v", n, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatalf("cut at %d: close: %v", n, err)
-		}
+		survive(t, h, mem, known, rng, n)
 		mem = mem.CrashClone(nil)
 	}
 	return finished
+}
+
+// lived is what was done to a store before it crashed.
+type lived interface {
+	check(testing.TB, *Store, Recovery)
+	workload(t testing.TB, s *Store, known topics, rng *rand.Rand, steps int) error
+}
+
+// survive opens what is left after the cut at operation n, and works on with it.
+func survive(t *testing.T, h lived, mem *vfs.Mem, known topics, rng *rand.Rand, n int) {
+	t.Helper()
+	s, r, err := Open(t.Context(), smallOptions(mem, known))
+	if err != nil {
+		t.Fatalf("cut at %d: open: %v", n, err)
+	}
+	h.check(t, s, r)
+	if err := h.workload(t, s, known, rng, 5); err != nil {
+		t.Fatalf("cut at %d: the survivor: %v", n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatalf("cut at %d: close: %v", n, err)
+	}
 }
 
 // unlessFailed runs a check of a store that has faults: what fails because one of them strikes meanwhile, as the store writes in the background, is none of the check's.

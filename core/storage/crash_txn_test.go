@@ -237,17 +237,7 @@ func crashTxnOnce(t *testing.T, n int) (finished bool) {
 		}
 		mem = afterEnd(mem, rng)
 	}
-	s, r, err := Open(t.Context(), smallOptions(mem, known))
-	if err != nil {
-		t.Fatalf("cut at %d: open: %v", n, err)
-	}
-	h.check(t, s, r)
-	if err := h.workload(t, s, known, rng, 5); err != nil {
-		t.Fatalf("cut at %d: the survivor: %v", n, err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatalf("cut at %d: close: %v", n, err)
-	}
+	survive(t, h, mem, known, rng, n)
 	if allWhole(t, mem, "data"); t.Failed() {
 		t.Fatalf("cut at %d", n)
 	}
