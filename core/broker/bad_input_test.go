@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -79,10 +78,8 @@ const ownGoroutines = 20
 // exchange sends bytes by themselves and returns what comes, without the size, or that the connection was closed.
 func exchange(t *testing.T, r *running, data []byte) (frame []byte, wasClosed bool) {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
+	conn := r.dial(t)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
 	conn.Write(data) // may fail when the connection is closed already
 	var size [4]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
@@ -92,7 +89,7 @@ func exchange(t *testing.T, r *running, data []byte) (frame []byte, wasClosed bo
 		return nil, true
 	}
 	frame = make([]byte, binary.BigEndian.Uint32(size[:]))
-	_, err = io.ReadFull(conn, frame)
+	_, err := io.ReadFull(conn, frame)
 	must(t, err)
 	return frame, false
 }

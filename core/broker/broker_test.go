@@ -326,11 +326,8 @@ func TestEveryVersionAnswers(t *testing.T) {
 			case *kmsg.DeleteTopicsRequest, *kmsg.FetchRequest:
 			}
 			req.SetVersion(version)
-			conn, err := net.Dial("tcp", r.addr)
-			must(t, err)
-			must(t, conn.SetDeadline(time.Now().Add(patience)))
-			_, err = conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, 77))
-			must(t, err)
+			conn := r.dial(t)
+			write(t, conn, req)
 			resp := req.ResponseKind()
 			if err := readResponse(conn, resp); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -361,11 +358,8 @@ func readResponse(conn net.Conn, resp kmsg.Response) error {
 
 func TestApiVersionsOfTheFutureIsAnsweredInItsFirstForm(t *testing.T) {
 	r := start(t, vfs.NewMem())
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
-	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 77, 0xff, 0xff})
+	conn := r.dial(t)
+	_, err := conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 77, 0xff, 0xff})
 	must(t, err)
 	resp := kmsg.NewPtrApiVersionsResponse()
 	must(t, readResponse(conn, resp))
@@ -374,26 +368,41 @@ func TestApiVersionsOfTheFutureIsAnsweredInItsFirstForm(t *testing.T) {
 	}
 }
 
+// dial returns a connection that no client library is in front of. It ends with the test, and before whatever hangs.
+func (r *running) dial(t testing.TB) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn
+}
+
+// write sends a request over a connection.
+func write(t testing.TB, conn net.Conn, req kmsg.Request) {
+	t.Helper()
+	_, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, 77))
+	must(t, err)
+}
+
+// produceTo is a request that writes a batch to a partition of each topic.
+func produceTo(acks int16, batch []byte, topics ...string) *kmsg.ProduceRequest {
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = acks, 5000
+	req.SetVersion(9)
+	for _, topic := range topics {
+		t, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+		t.Topic, p.Records = topic, batch
+		t.Partitions = append(t.Partitions, p)
+		req.Topics = append(req.Topics, t)
+	}
+	return req
+}
+
 // produceRaw sends one batch by itself and returns what is said of it.
 func produceRaw(t *testing.T, r *running, topic string, batch []byte) kmsg.ProduceResponseTopicPartition {
 	t.Helper()
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = -1, 5000
-	req.SetVersion(9)
-	rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-	rt.Topic, rp.Records = topic, batch
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
-	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 77))
-	must(t, err)
-	resp := kmsg.NewPtrProduceResponse()
-	resp.SetVersion(9)
-	must(t, readResponse(conn, resp))
-	return resp.Topics[0].Partitions[0]
+	return ask[*kmsg.ProduceResponse](t, r, produceTo(-1, batch, topic)).Topics[0].Partitions[0]
 }
 
 func idempotent(t *testing.T, sequence record.Sequence) record.Batch {
@@ -474,21 +483,8 @@ func TestWithoutAcknowledgementARefusalHangsUp(t *testing.T) {
 	r := start(t, vfs.NewMem())
 	_, err := kadm.NewClient(r.client(t)).CreateTopic(within(t), 1, 1, nil, "t")
 	must(t, err)
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = 0, 5000
-	req.SetVersion(9)
-	for _, topic := range []string{"t", "nobody made it"} {
-		rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-		rt.Topic, rp.Records = topic, idempotent(t, 0)
-		rt.Partitions = append(rt.Partitions, rp)
-		req.Topics = append(req.Topics, rt)
-	}
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
-	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 77))
-	must(t, err)
+	conn := r.dial(t)
+	write(t, conn, produceTo(0, idempotent(t, 0), "t", "nobody made it"))
 	if n, err := conn.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("read %d bytes: %v, want that the connection is closed", n, err)
 	}

@@ -2,9 +2,7 @@ package broker_test
 
 import (
 	"bytes"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -35,19 +33,9 @@ func TestPipelinedRequestsOfEverySize(t *testing.T) {
 		b.Append(1000, nil, value)
 		batch, err := b.Build(nil)
 		must(t, err)
-		req := kmsg.NewPtrProduceRequest()
-		req.Acks, req.TimeoutMillis = -1, 5000
-		req.SetVersion(9)
-		rt, rp := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-		rt.Topic, rp.Records = "t", batch
-		rt.Partitions = append(rt.Partitions, rp)
-		req.Topics = append(req.Topics, rt)
-		sent, stream = append(sent, value), append(stream, kmsg.NewRequestFormatter().AppendRequest(nil, req, 77)...)
+		sent, stream = append(sent, value), append(stream, kmsg.NewRequestFormatter().AppendRequest(nil, produceTo(-1, batch, "t"), 77)...)
 	}
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
-	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	conn := r.dial(t)
 	written := make(chan error, 1)
 	go func() { _, err := conn.Write(stream); written <- err }()
 	for i := range sent {

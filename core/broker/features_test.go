@@ -1,9 +1,7 @@
 package broker_test
 
 import (
-	"net"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -14,12 +12,9 @@ import (
 // ask sends req by itself, at its version, and returns what is answered.
 func ask[R kmsg.Response](t testing.TB, r *running, req kmsg.Request) R {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
+	conn := r.dial(t)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, 77))
-	must(t, err)
+	write(t, conn, req)
 	resp := req.ResponseKind()
 	must(t, readResponse(conn, resp))
 	return resp.(R)

@@ -18,10 +18,7 @@ import (
 // opened is a connection that the broker served: it has answered.
 func opened(t *testing.T, r *running) (conn net.Conn, served bool) {
 	t.Helper()
-	conn, err := net.Dial("tcp", r.addr)
-	must(t, err)
-	t.Cleanup(func() { conn.Close() })
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	conn = r.dial(t)
 	// The write may fail already when the broker has closed.
 	conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 77))
 	return conn, readResponse(conn, kmsg.NewPtrApiVersionsResponse()) == nil

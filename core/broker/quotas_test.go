@@ -67,14 +67,7 @@ func produceOf(t *testing.T, acks int16, n int) *kmsg.ProduceRequest {
 	b.Append(time.Now().UnixMilli(), nil, bytes.Repeat([]byte("x"), n))
 	batch, err := b.Build(nil)
 	must(t, err)
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = acks, 5000
-	req.SetVersion(9)
-	topic, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-	topic.Topic, p.Records = "t", batch
-	topic.Partitions = append(topic.Partitions, p)
-	req.Topics = append(req.Topics, topic)
-	return req
+	return produceTo(acks, batch, "t")
 }
 
 // TestProducersAreThrottledAsKafkasAre: two requests at once, of twice what is allowed in ten windows together. Kafka takes the missing windows as if nothing had come in
