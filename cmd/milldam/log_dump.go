@@ -136,9 +136,18 @@ func places(dir, arg string) (paths []string, single bool, err error) {
 	}
 	info, err := os.Stat(arg)
 	if err != nil {
-		return nil, false, codedf(exitNotFound, "%s is no path, and no topic or partition with files in %s; name the folder with --dir", arg, dir)
+		return nil, false, nowhere(dir, arg)
 	}
 	return []string{arg}, !info.IsDir(), nil
+}
+
+// nowhere is the error of an argument that leads to no files.
+func nowhere(dir, arg string) error {
+	wal := filepath.Join(dir, "wal")
+	if _, err := os.Stat(wal); err != nil {
+		return codedf(exitNotFound, "%s is no path, and %s is no data folder; name it with --dir", arg, dir)
+	}
+	return codedf(exitNotFound, "%s is no path, and no topic or partition with files in %s. What a node that runs or was killed has not moved to segments is shown by: milldam log dump --all %s", arg, dir, wal)
 }
 
 func (d *logDumper) full() bool { return d.limit > 0 && d.count >= d.limit }
